@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Door of layer 0: status, files, JSON, CPU features, topology, memory, the thread team, counters and time. */
+#ifndef RUNTIME_H
+#define RUNTIME_H
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <moesaic/status.h>
+
+/* ---- status ---------------------------------------------------------------------------------------------------- */
+
+/* Fills `error` (when not NULL) with `status` and the formatted message and returns `status`.
+ * Control bytes and invalid UTF-8 in the result are replaced by '?', so that a message is always one printable line.
+ * A message reads "what: why (where)". */
+moesaic_status status_set(moesaic_error *error, moesaic_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Allocation failure of `bytes` bytes for `what`. Returns MOESAIC_E_MEMORY. */
+moesaic_status status_no_memory(moesaic_error *error, const char *what, size_t bytes);
+
+/* ---- checked sizes --------------------------------------------------------------------------------------------- */
+
+/* Each returns false, leaving *ret untouched, when the result does not fit. */
+static inline bool size_add(size_t a, size_t b, size_t *ret) {
+    size_t r;
+    if (__builtin_add_overflow(a, b, &r))
+        return false;
+    *ret = r;
+    return true;
+}
+static inline bool size_mul(size_t a, size_t b, size_t *ret) {
+    size_t r;
+    if (__builtin_mul_overflow(a, b, &r))
+        return false;
+    *ret = r;
+    return true;
+}
+/* Smallest multiple of `unit` (a power of two) not below `n`; the caller has checked that n <= SIZE_MAX - unit. */
+static inline size_t size_round_up(size_t n, size_t unit) { return (n + unit - 1) & ~(unit - 1); }
+
+/* ---- time ------------------------------------------------------------------------------------------------------ */
+
+uint64_t clock_ns(void); /* monotonic */
+
+/* ---- log: nothing is printed by the library; a process-wide callback may be set ------------------------------------ */
+
+typedef enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG } log_level;
+typedef void log_callback(void *user, log_level level, const char *line);
+void log_set(log_callback *callback, void *user);
+void log_line(log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- mapped files ---------------------------------------------------------------------------------------------- */
+
+/* A whole regular file mapped read-only. Empty files map to data != NULL, bytes == 0. */
+struct file_map {
+    const uint8_t *data;
+    size_t bytes;
+};
+moesaic_status file_map_open(const char *path, struct file_map *ret_map, moesaic_error *error);
+void file_map_close(struct file_map *map); /* accepts a zeroed struct */
+/* Whether a path names an existing directory / regular file. */
+bool file_is_folder(const char *path);
+bool file_is_regular(const char *path);
+/* Writes `bytes` to a temporary name beside `path`, syncs, renames: the old file or the whole new one, never half. */
+moesaic_status file_write_atomic(const char *path, const void *data, size_t bytes, moesaic_error *error);
+
+/* ---- JSON: a bounded reader over jansson, and the accessors through which the library looks at a document ------------ */
+
+typedef struct json_t json_value; /* jansson's own type: accessors below wrap it; tools may use jansson directly */
+
+struct json_limits {
+    size_t max_bytes;        /* 0: 256 MiB */
+    size_t max_depth;        /* 0: 64; checked before jansson sees the text */
+    bool reject_duplicates;  /* duplicate keys are an error (safetensors); otherwise the last wins */
+    bool allow_nonfinite;    /* NaN, Infinity, -Infinity outside strings read as null (config.json of some writers) */
+};
+/* Parses `text[0..bytes)`; `where` (usually the file name) goes into messages, with line and byte offset.
+ * The document is owned by the caller: json_free. */
+moesaic_status json_parse(const char *text, size_t bytes, const struct json_limits *limits, const char *where,
+                          json_value **ret_root, moesaic_error *error);
+/* Reads and parses a file; `where` is its path. */
+moesaic_status json_parse_file(const char *path, const struct json_limits *limits, json_value **ret_root,
+                               moesaic_error *error);
+void json_free(json_value *root); /* accepts NULL */
+
+typedef enum json_kind { JSON_KIND_NULL, JSON_KIND_BOOL, JSON_KIND_INTEGER, JSON_KIND_REAL, JSON_KIND_STRING,
+                         JSON_KIND_ARRAY, JSON_KIND_OBJECT } json_kind;
+json_kind json_kind_of(const json_value *value);                                /* NULL reads as null */
+const json_value *json_get(const json_value *object, const char *key);          /* NULL when absent or not an object */
+size_t json_count(const json_value *array_or_object);
+const json_value *json_at(const json_value *array, size_t index);
+/* Iterates over an object in document order: start with *cursor == NULL; false at the end. Keys have no NUL inside. */
+bool json_next(const json_value *object, void **cursor, const char **ret_key, const json_value **ret_value);
+const char *json_text(const json_value *string, size_t *ret_bytes);             /* NULL when not a string; UTF-8 */
+bool json_truth(const json_value *boolean);
+int64_t json_integer(const json_value *integer);
+double json_number(const json_value *number);                                   /* integer or real */
+/* Typed look-ups with range, for settings. Absent or null leaves *io_value as it was and succeeds; a wrong type or a
+ * value outside [low, high] fails with MOESAIC_E_INPUT naming `where`, the key, the value and the range.
+ * A real number with an integral value (1e6) is accepted where an integer is asked for. */
+moesaic_status json_read_int(const json_value *object, const char *key, int64_t low, int64_t high, const char *where,
+                             int64_t *io_value, moesaic_error *error);
+moesaic_status json_read_double(const json_value *object, const char *key, double low, double high, const char *where,
+                                double *io_value, moesaic_error *error);
+moesaic_status json_read_bool(const json_value *object, const char *key, const char *where, bool *io_value,
+                              moesaic_error *error);
+
+/* ---- CPU ------------------------------------------------------------------------------------------------------- */
+
+/* Bundles, oldest first; a bundle is present only with every feature its kernels use and the OS's register support.
+ * MOESAIC_CPU=scalar|avx2|avxvnni|avx512|avx512vnni|avx512vbmi2|avx512bf16|amx|neon|neondot|i8mm|sve in the environment
+ * caps the set to that level and what it builds on. */
+typedef enum cpu_bundle {
+    CPU_SCALAR = 0,
+    CPU_AVX2 = 1 << 0,         /* AVX2, FMA, F16C, BMI2 */
+    CPU_AVXVNNI = 1 << 1,
+    CPU_AVX512 = 1 << 2,       /* F, BW, DQ, VL, CD */
+    CPU_AVX512VNNI = 1 << 3,
+    CPU_AVX512VBMI2 = 1 << 4,  /* VBMI, VBMI2 */
+    CPU_AVX512BF16 = 1 << 5,
+    CPU_AMX = 1 << 6,          /* AMX-TILE, AMX-INT8, permission granted by the kernel */
+    CPU_NEON = 1 << 7,
+    CPU_NEONDOT = 1 << 8,
+    CPU_I8MM = 1 << 9,
+    CPU_SVE = 1 << 10
+} cpu_bundle;
+/* Bundles usable by this process: detected, then masked. Cheap after the first call; thread-safe. */
+uint32_t cpu_bundles(void);
+/* Narrows the set further for the rest of the process (tests, --isa); unknown name fails with MOESAIC_E_USAGE. */
+moesaic_status cpu_limit(const char *level, moesaic_error *error);
+/* "avx2 avx512 ..." into `text`; returns `text`. */
+const char *cpu_bundles_text(uint32_t bundles, char *text, size_t bytes);
+const char *cpu_model_name(void); /* from /proc/cpuinfo or the brand string; "unknown" when neither says */
+
+/* ---- topology (hwloc) ------------------------------------------------------------------------------------------ */
+
+struct topology; /* opaque; owns an hwloc topology */
+enum { TOPOLOGY_NODES_MAX = 64 };
+struct topology_node {
+    unsigned os_index;
+    uint64_t memory_bytes;
+    unsigned cores;        /* physical cores this process may use */
+    unsigned pus;          /* hardware threads of these cores */
+};
+struct topology_source {
+    const char *synthetic; /* hwloc synthetic description, or NULL */
+    const char *xml_path;  /* hwloc XML export, or NULL; both NULL: this machine, cpusets respected */
+};
+moesaic_status topology_open(const struct topology_source *source, struct topology **ret_topology, moesaic_error *error);
+void topology_close(struct topology *topology);
+unsigned topology_nodes(const struct topology *topology);
+const struct topology_node *topology_node_at(const struct topology *topology, unsigned node);
+bool topology_is_this_machine(const struct topology *topology);
+/* One PU per usable physical core (SMT siblings not doubled), node by node. Returns how many; fills at most `limit`. */
+struct topology_core {
+    unsigned pu_os_index;
+    unsigned node; /* logical index into topology_node_at */
+};
+unsigned topology_cores(const struct topology *topology, struct topology_core *ret_cores, unsigned limit);
+/* CPUs' worth of time the cgroup quota allows (cpu.max), or 0 when unlimited; memory.max in bytes, or 0. */
+double topology_cpu_quota(void);
+uint64_t topology_memory_limit(void);
+
+/* ---- memory ---------------------------------------------------------------------------------------------------- */
+
+/* Arena bound to one NUMA node: jemalloc arena with extent hooks over hwloc when the program links jemalloc, blocks
+ * straight from hwloc otherwise. Thread-safe. Memory is zeroed on first use only. */
+struct arena;
+moesaic_status arena_create(const struct topology *topology, unsigned node, bool huge_pages, struct arena **ret_arena,
+                            moesaic_error *error);
+void arena_destroy(struct arena *arena); /* frees everything allocated from it */
+void *arena_alloc(struct arena *arena, size_t bytes, size_t alignment); /* NULL on failure */
+void arena_free(struct arena *arena, void *block);
+uint64_t arena_bytes(const struct arena *arena);
+const char *arena_backend(void); /* "jemalloc" or "hwloc" */
+
+/* Plain heap memory aligned for kernels (64 bytes), zeroed; free with free(). NULL on failure or overflow. */
+void *memory_zeroed(size_t count, size_t size);
+
+/* ---- team ------------------------------------------------------------------------------------------------------ */
+
+/* A persistent OpenMP team owned by a master thread of its own, so that the caller's affinity is left alone.
+ * team_run runs one parallel region: every thread calls `body(team, thread, argument)`; it returns when all are done.
+ * One caller at a time. Bodies neither allocate nor fail; they report through their argument. */
+struct team;
+struct team_options {
+    unsigned threads;                 /* 0: one per usable physical core, bounded by the CPU quota */
+    bool pin;                         /* bind each thread to its core (process-wide effect on these threads only) */
+    const struct topology *topology;  /* NULL: this machine's */
+};
+typedef void team_body(struct team *team, unsigned thread, void *argument);
+moesaic_status team_create(const struct team_options *options, struct team **ret_team, moesaic_error *error);
+void team_destroy(struct team *team);
+unsigned team_threads(const struct team *team);
+unsigned team_node_of(const struct team *team, unsigned thread); /* logical NUMA node the thread is bound to, else 0 */
+void team_run(struct team *team, team_body *body, void *argument);
+/* Barrier among the threads of the running body: spins, then sleeps (at once where the CPU quota is below the team's
+ * size). Orders memory. */
+void team_barrier(struct team *team, unsigned thread);
+/* Nanoseconds thread 0 has spent in barriers since creation. */
+uint64_t team_barrier_ns(const struct team *team);
+/* Thread's share [*ret_begin, *ret_end) of `count` items in units of `unit` items: contiguous, disjoint, complete. */
+static inline void team_share(size_t count, size_t unit, unsigned thread, unsigned threads, size_t *ret_begin,
+                              size_t *ret_end) {
+    size_t units = (count + unit - 1) / unit, begin = units * thread / threads * unit,
+           end = units * (thread + 1) / threads * unit;
+    *ret_begin = begin < count ? begin : count;
+    *ret_end = end < count ? end : count;
+}
+
+/* ---- counters -------------------------------------------------------------------------------------------------- */
+
+/* Monotonic totals, updated by one thread per step with relaxed atomics and readable by any thread at any time. */
+struct counters {
+    _Atomic uint64_t steps, tokens, prompt_tokens, generated_tokens;
+    _Atomic uint64_t flops_nominal, flops_executed, flops_skipped;
+    _Atomic uint64_t bytes_local, bytes_remote; /* weights and KV read by the steps, per the placement plan */
+    _Atomic uint64_t step_ns, barrier_ns;
+};
+static inline void counter_add(_Atomic uint64_t *counter, uint64_t amount) {
+    atomic_fetch_add_explicit(counter, amount, memory_order_relaxed);
+}
+
+#endif
