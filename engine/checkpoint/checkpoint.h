@@ -106,4 +106,44 @@ const char *checkpoint_shard_name(const struct checkpoint *checkpoint, uint32_t 
 moesaic_status checkpoint_weight(const struct checkpoint *checkpoint, const char *name, uint64_t rows, uint64_t cols,
                                  struct weight *ret_weight, moesaic_error *error);
 
+/* ---- weights by role: what the forward pass reads, filled from a checkpoint (or a packed artifact) -------------------- */
+
+/* One gated feed-forward: down(act(gate x) * (up x)). Biases are NULL where the model has none. */
+struct ffn_weights {
+    struct weight gate, up;   /* [intermediate, hidden] */
+    struct weight down;       /* [hidden, intermediate] */
+    const float *gate_bias, *up_bias; /* [intermediate] */
+    const float *down_bias;           /* [hidden] */
+};
+
+struct layer_weights {
+    const float *attention_norm, *ffn_norm;     /* [hidden]: input_layernorm, post_attention_layernorm */
+    struct weight q;                            /* [heads * head_dim, hidden] */
+    struct weight k, v;                         /* [kv_heads * head_dim, hidden] */
+    struct weight o;                            /* [hidden, heads * head_dim] */
+    const float *q_bias, *k_bias, *v_bias, *o_bias; /* NULL where the config has none */
+    const float *q_norm, *k_norm;               /* per head [head_dim]; full [heads * head_dim], [kv_heads * head_dim];
+                                                   NULL without q/k norm */
+    struct ffn_weights dense;                   /* layers that are not MoE: config.intermediate */
+    struct weight router;                       /* MoE layers: [experts, hidden] */
+    struct ffn_weights *experts;                /* MoE layers: [experts] of moe_intermediate; NULL otherwise */
+    struct ffn_weights shared;                  /* when config.shared_intermediate > 0, in MoE layers */
+    struct weight shared_gate;                  /* when config.shared_gate: [1, hidden] */
+};
+
+/* Matrices borrow the mapped bytes of their container, which must outlive this; norms and biases are widened to F32 and
+ * owned here. Weights that a layer does not have are zero (data NULL). Immutable once built: any thread may read. */
+struct model_weights {
+    struct weight embedding;                    /* [vocab, hidden] */
+    struct weight head;                         /* [vocab, hidden]; the embedding's bytes when tied */
+    const float *final_norm;                    /* [hidden] */
+    uint32_t n_layers;
+    struct layer_weights *layers;               /* [n_layers] */
+    void *vectors;                              /* the block behind every float pointer above */
+};
+/* Fails with MOESAIC_E_MEMORY only: checkpoint_open has already checked every tensor against the configuration. */
+moesaic_status checkpoint_bind(const struct checkpoint *checkpoint, struct model_weights **ret_weights,
+                               moesaic_error *error);
+void model_weights_destroy(struct model_weights *weights); /* accepts NULL */
+
 #endif
