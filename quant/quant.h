@@ -12,7 +12,7 @@ typedef enum number_format {
     FORMAT_F32 = 0,
     FORMAT_F16 = 1,
     FORMAT_BF16 = 2,
-    FORMAT_INT8 = 3,          /* symmetric, excess-128 in panels, FP16 scale per row and group */
+    FORMAT_INT8 = 3,          /* codes 0..255 in panels, zero is 128; FP16 scale per row and group, as all below */
     FORMAT_INT4 = 4,          /* codes 0..15, zero is 8 */
     FORMAT_INT3 = 5,          /* codes 0..7, zero is 4 */
     FORMAT_INT2 = 6,          /* codes 0..3, zero is 2 */
@@ -35,9 +35,56 @@ struct weight {
     uint64_t rows, cols;       /* as the model means them, without padding */
     const uint8_t *data;       /* rows layout: any alignment; panel16: 64 bytes */
     uint64_t bytes;
-    const uint64_t *panel_at;  /* byte offset of each panel where panels differ in size (FORMAT_INT4_MASK), else NULL */
     float factor;              /* power of two that multiplies every scale (FP16 scales stay normal); 1 without */
 };
+
+/* "f32", "int4", "int4-2:4", ... and back; the names of docs/formats.md, static strings. NULL / false when unknown. */
+const char *number_format_name(number_format format);
+bool number_format_parse(const char *name, number_format *ret_format);
+/* Bits of one stored code (32, 16, 8, 4, 3, 2), without mask, index and scale. */
+unsigned number_format_bits(number_format format);
+
+/* Bytes a matrix takes in a layout. FORMAT_INT4_MASK has no size of its own (it depends on the mask): for it this is
+ * the smallest possible, a matrix with nothing kept. False when the shape, group and layout do not go together or the
+ * size does not fit. */
+bool weight_shape_bytes(number_format format, weight_layout layout, uint32_t group, uint64_t rows, uint64_t cols,
+                        uint64_t *ret_bytes);
+/* Whether a weight from outside can be given to the functions below: format, layout, group, shape, alignment, bytes and
+ * factor agree. Reads no code: products stay inside `bytes` whatever the bytes say. MOESAIC_E_INPUT otherwise. */
+moesaic_status weight_check(const struct weight *weight, moesaic_error *error);
+
+/* ---- codes in row order, and packing ------------------------------------------------------------------------------ */
+
+/* A quantized matrix as the compressor makes it: value[r, k] = codes[r, k] * scales[r, k / group] * factor, or 0 where
+ * mask[r, k] == 0. */
+struct quant_rows {
+    number_format format;      /* FORMAT_INT8 ... FORMAT_INT4_MASK */
+    uint32_t group;            /* 32, 64 or 128 */
+    uint64_t rows, cols;
+    int8_t *codes;             /* [rows, cols], zero point removed: INT8 -128..127, INT4* -8..7, INT3 -4..3, INT2 -2..1 */
+    uint16_t *scales;          /* [rows, quant_rows_groups], FP16 bits */
+    uint8_t *mask;             /* [rows, cols], 1 = kept, 0 = pruned; NULL for the dense formats. 2:4 keeps exactly 2 of
+                                * each aligned 4 (all it has, at most 2, of a last part), 4:8 exactly 4 of each 8 */
+    float factor;              /* power of two */
+};
+static inline uint64_t quant_rows_groups(uint64_t cols, uint32_t group) { return (cols + group - 1) / group; }
+
+/* Allocates zeroed codes and scales, and for the three sparse formats a zeroed mask; factor 1. The caller fills them and
+ * frees all with quant_rows_destroy. MOESAIC_E_USAGE for an impossible format, group or shape. */
+moesaic_status quant_rows_create(number_format format, uint32_t group, uint64_t rows, uint64_t cols,
+                                 struct quant_rows **ret_rows, moesaic_error *error);
+void quant_rows_destroy(struct quant_rows *rows); /* accepts NULL */
+
+/* Bytes of the panel16 form; for FORMAT_INT4_MASK the mask decides. 0 when the shape is impossible. */
+uint64_t weight_packed_bytes(const struct quant_rows *rows);
+/* Packs into `out` (64-byte aligned, at least weight_packed_bytes bytes; every one of those is written) and describes it
+ * in *ret_weight, which borrows `out`. Same rows, same bytes. MOESAIC_E_USAGE when a code is out of its format's range,
+ * a mask breaks its pattern, or `bytes` is too small. */
+moesaic_status weight_pack(const struct quant_rows *rows, void *out, uint64_t bytes, struct weight *ret_weight,
+                           moesaic_error *error);
+/* The way back, lossless: pack(unpack(pack(rows))) gives the same bytes, and unpack(pack(rows)) the same codes (pruned
+ * ones as 0), mask and scales. */
+moesaic_status weight_unpack(const struct weight *weight, struct quant_rows **ret_rows, moesaic_error *error);
 
 /* ---- activations -------------------------------------------------------------------------------------------------- */
 
