@@ -21,6 +21,11 @@ moesaic_status status_set(moesaic_error *error, moesaic_status status, const cha
 /* Allocation failure of `bytes` bytes for `what`. Returns MOESAIC_E_MEMORY. */
 moesaic_status status_no_memory(moesaic_error *error, const char *what, size_t bytes);
 
+/* Bytes (1 to 4) of the well-formed UTF-8 character that `text[0..bytes)` starts with, or 0 when there is none. */
+unsigned utf8_span(const char *text, size_t bytes);
+/* Replaces control characters and invalid UTF-8 in a NUL-terminated text by '?', in place. */
+void text_make_printable(char *text);
+
 /* ---- checked sizes --------------------------------------------------------------------------------------------- */
 
 /* Each returns false, leaving *ret untouched, when the result does not fit. */
@@ -73,11 +78,13 @@ typedef struct json_t json_value; /* jansson's own type: accessors below wrap it
 
 struct json_limits {
     size_t max_bytes;        /* 0: 256 MiB */
-    size_t max_depth;        /* 0: 64; checked before jansson sees the text */
+    size_t max_depth;        /* 0: 64; at most 1024 */
+    size_t max_values;       /* 0: 4 Mi; values of every kind, which bounds memory at some 250 bytes each */
     bool reject_duplicates;  /* duplicate keys are an error (safetensors); otherwise the last wins */
     bool allow_nonfinite;    /* NaN, Infinity, -Infinity outside strings read as null (config.json of some writers) */
 };
-/* Parses `text[0..bytes)`; `where` (usually the file name) goes into messages, with line and byte offset.
+/* Parses `text[0..bytes)`; `where` (usually the file name) goes into messages, with line and byte offset. Integers
+ * outside int64_t become reals; \u0000 is allowed in strings but not in keys; lone surrogates are an error.
  * The document is owned by the caller: json_free. */
 moesaic_status json_parse(const char *text, size_t bytes, const struct json_limits *limits, const char *where,
                           json_value **ret_root, moesaic_error *error);
@@ -96,7 +103,7 @@ const json_value *json_at(const json_value *array, size_t index);
 bool json_next(const json_value *object, void **cursor, const char **ret_key, const json_value **ret_value);
 const char *json_text(const json_value *string, size_t *ret_bytes);             /* NULL when not a string; UTF-8 */
 bool json_truth(const json_value *boolean);
-int64_t json_integer(const json_value *integer);
+int64_t json_int(const json_value *integer);                                    /* jansson owns json_integer */
 double json_number(const json_value *number);                                   /* integer or real */
 /* Typed look-ups with range, for settings. Absent or null leaves *io_value as it was and succeeds; a wrong type or a
  * value outside [low, high] fails with MOESAIC_E_INPUT naming `where`, the key, the value and the range.
