@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Engines: the threads, scratch memory and KV cache that run a model. */
+#ifndef MOESAIC_ENGINE_H
+#define MOESAIC_ENGINE_H
+
+#include <moesaic/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* An engine steps one model with one team of threads. Sequences of several caller threads share its steps. Results do
+ * not depend on threads, instruction set, chunking or what else runs: the same bits always.
+ *
+ * Process-wide effects: none on the caller's threads. The engine's own threads are bound to cores (switch: pin) and
+ * block all signals. */
+typedef struct moesaic_engine moesaic_engine;
+
+typedef enum moesaic_kv_type { MOESAIC_KV_DEFAULT = 0, MOESAIC_KV_F32 = 1, MOESAIC_KV_F16 = 2 } moesaic_kv_type;
+
+typedef struct moesaic_engine_options {
+    size_t size;              /* sizeof(moesaic_engine_options) */
+    uint32_t threads;         /* 0: one per usable physical core */
+    bool no_pin;              /* leave the engine's threads unbound */
+    moesaic_kv_type kv;       /* default: F32 for checkpoints, F16 for artifacts */
+    uint32_t step_tokens;     /* most tokens of one step, prompts are cut into such chunks; 0: 256 */
+    uint32_t max_sequences;   /* that may share a step; 0: 64 */
+    const char *isa;          /* use no newer instructions than this level ("avx2", ...; the same as $MOESAIC_CPU);
+                                 NULL: all that the CPU has. Process-wide, and never widened again. */
+} moesaic_engine_options;
+
+/* Starts an engine and takes a reference on `model`. `options` may be NULL. Errors: USAGE, MEMORY, FAILED. */
+MOESAIC_API moesaic_status moesaic_engine_create(moesaic_model *model, const moesaic_engine_options *options,
+                                                 moesaic_engine **ret_engine, moesaic_error *error);
+/* Stops the threads. All of the engine's sequences must be destroyed before. NULL is accepted. */
+MOESAIC_API void moesaic_engine_destroy(moesaic_engine *engine);
+/* The engine's model; no reference is taken. Thread-safe. */
+MOESAIC_API moesaic_model *moesaic_engine_model(const moesaic_engine *engine);
+MOESAIC_API uint32_t moesaic_engine_threads(const moesaic_engine *engine);
+
+/* Totals since the engine was created. */
+typedef struct moesaic_counters {
+    size_t size; /* sizeof(moesaic_counters), set by the caller */
+    uint64_t steps, tokens, prompt_tokens, generated_tokens;
+    uint64_t flops_nominal;  /* 2 x active parameters of every token, and attention */
+    uint64_t flops_executed; /* what the kernels did, padding included */
+    uint64_t flops_skipped;  /* pruned away */
+    uint64_t bytes_local, bytes_remote; /* of weights and KV read */
+    uint64_t step_ns, barrier_ns;
+} moesaic_counters;
+/* Readable at any time from any thread; each figure is exact as of the last finished step. */
+MOESAIC_API moesaic_status moesaic_engine_counters(const moesaic_engine *engine, moesaic_counters *ret_counters,
+                                                   moesaic_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What verbs share: errors, sessions, files, JSON, progress. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+int cli_fail(const moesaic_error *error) {
+    if (error->status != MOESAIC_E_CANCELLED)
+        fprintf(stderr, "moesaic: %s\n", error->message);
+    switch (error->status) {
+    case MOESAIC_E_USAGE:
+        return EXIT_WRONG_USAGE;
+    case MOESAIC_E_INPUT:
+    case MOESAIC_E_IO:
+    case MOESAIC_E_UNSUPPORTED:
+    case MOESAIC_E_NONFINITE:
+        return EXIT_BAD_INPUT;
+    case MOESAIC_E_GATE:
+        return EXIT_GATE;
+    case MOESAIC_E_CANCELLED:
+        return EXIT_INTERRUPTED;
+    default:
+        return EXIT_FAILED;
+    }
+}
+
+int cli_fail_output(const moesaic_error *error) {
+    int status = cli_fail(error);
+    return error->status == MOESAIC_E_IO ? EXIT_FAILED : status;
+}
+
+int cli_kv(moesaic_kv_type fallback, moesaic_kv_type *ret_kv) {
+    *ret_kv = fallback;
+    if (!cli_common.kv)
+        return EXIT_DONE;
+    if (!strcmp(cli_common.kv, "f32"))
+        *ret_kv = MOESAIC_KV_F32;
+    else if (!strcmp(cli_common.kv, "f16"))
+        *ret_kv = MOESAIC_KV_F16;
+    else
+        return cli_usage("--kv: '%s' is neither f32 nor f16", cli_common.kv);
+    return EXIT_DONE;
+}
+
+int cli_session_open(const char *path, moesaic_kv_type kv, struct cli_session *ret_session) {
+    moesaic_error error;
+    struct cli_session session = {0};
+    moesaic_engine_options options = {
+        .size = sizeof options, .threads = (uint32_t)cli_common.threads, .kv = kv, .isa = cli_common.isa};
+    if (moesaic_model_open(path, NULL, &session.model, &error) ||
+        moesaic_engine_create(session.model, &options, &session.engine, &error)) {
+        cli_session_close(&session);
+        return cli_fail(&error);
+    }
+    *ret_session = session;
+    return EXIT_DONE;
+}
+
+void cli_session_close(struct cli_session *session) {
+    moesaic_engine_destroy(session->engine);
+    moesaic_model_release(session->model);
+    *session = (struct cli_session){0};
+}
+
+static int read_failed(const char *path, const char *why) {
+    fprintf(stderr, "moesaic: %s: cannot read: %s\n", path, why);
+    return EXIT_BAD_INPUT;
+}
+
+int cli_read_file(const char *path, char **ret_text, size_t *ret_bytes) {
+    const size_t limit = (size_t)1 << 30;
+    FILE *file = strcmp(path, "-") ? fopen(path, "rb") : stdin;
+    if (!file)
+        return read_failed(path, strerror(errno));
+    char *text = NULL;
+    size_t bytes = 0, capacity = 0;
+    const char *why = NULL;
+    while (!why && !feof(file)) {
+        if (bytes == capacity) {
+            capacity = capacity ? capacity * 2 : 65536;
+            char *larger = capacity > 2 * limit ? NULL : realloc(text, capacity);
+            if (!larger) {
+                why = "out of memory";
+                break;
+            }
+            text = larger;
+        }
+        bytes += fread(text + bytes, 1, capacity - bytes, file);
+        why = ferror(file) ? strerror(errno) : bytes > limit ? "longer than 1 GiB" : NULL;
+    }
+    if (file != stdin)
+        fclose(file);
+    if (why) {
+        free(text);
+        return read_failed(path, why);
+    }
+    *ret_text = text;
+    *ret_bytes = bytes;
+    return EXIT_DONE;
+}
+
+int cli_flush(void) {
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return EXIT_DONE;
+    fprintf(stderr, "moesaic: standard output: cannot write: %s\n", strerror(errno));
+    return EXIT_FAILED;
+}
+
+int cli_json_print(json_t *document) {
+    char *text = document ? json_dumps(document, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(document);
+    if (!text) {
+        fputs("moesaic: output: cannot be written as JSON (out of memory or not UTF-8)\n", stderr);
+        return EXIT_FAILED;
+    }
+    puts(text);
+    free(text);
+    return cli_flush();
+}
+
+static const char *scaled(double value, double unit, const char *const *names, size_t count, char text[32]) {
+    size_t i = 0;
+    while (value >= unit && i + 1 < count) {
+        value /= unit;
+        i++;
+    }
+    snprintf(text, 32, i ? "%.2f %s" : "%.0f %s", value, names[i]);
+    return text;
+}
+
+const char *cli_bytes(double bytes, char text[32]) {
+    static const char *const names[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    return scaled(bytes, 1024, names, 5, text);
+}
+
+const char *cli_count(double count, char text[32]) {
+    static const char *const names[] = {"", "K", "M", "G", "T"};
+    return scaled(count, 1000, names, 5, text);
+}
+
+static double now_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+void cli_progress_begin(struct cli_progress *progress, const char *what, const char *unit) {
+    *progress = (struct cli_progress){.what = what, .unit = unit, .started = now_s()};
+}
+
+int cli_progress_update(void *user, uint64_t done, uint64_t total) {
+    struct cli_progress *p = user;
+    double now = now_s();
+    if (cli_interrupted)
+        return 1;
+    if (cli_common.quiet || cli_common.json || !isatty(STDERR_FILENO) || now - p->shown < 0.2 || !done || !total)
+        return 0;
+    double left = (now - p->started) * ((double)total - (double)done) / (double)done;
+    fprintf(stderr, "\r%s: %3.0f %%  %llu of %llu %s, %.0f s left \033[K", p->what,
+            100.0 * (double)done / (double)total, (unsigned long long)done, (unsigned long long)total, p->unit,
+            ceil(left));
+    p->shown = now;
+    p->drawn = true;
+    return 0;
+}
+
+void cli_progress_end(struct cli_progress *progress) {
+    if (progress->drawn)
+        fputs("\r\033[K", stderr);
+    progress->drawn = false;
+}
