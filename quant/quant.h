@@ -21,6 +21,17 @@ typedef enum number_format {
     FORMAT_INT4_MASK = 9      /* INT4 with a bitmask, any density */
 } number_format;
 
+/* FP16 and BF16 bits as floats, exactly; and the nearest FP16 (ties to even, overflow to infinity). */
+float half_to_float(uint16_t half);
+uint16_t half_from_float(float value);
+static inline float bfloat_to_float(uint16_t bits) {
+    union {
+        uint32_t u;
+        float f;
+    } pun = {.u = (uint32_t)bits << 16};
+    return pun.f;
+}
+
 /* Where the numbers of a matrix [rows, cols] lie. Row-major: cols numbers a row, rows without padding.
  * panel16: panels of 16 output rows, K in quads of 4, groups of `group` k. A panel is one forward stream of superblocks
  * of two groups: one 64-byte line with the FP16 scales of both (16 rows each; 32 zero bytes if the last has only one
