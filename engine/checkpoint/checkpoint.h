@@ -3,6 +3,7 @@
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
 
+#include "experts.h"
 #include "quant.h"
 #include "runtime.h"
 
@@ -10,7 +11,6 @@
 
 typedef enum model_family { FAMILY_LLAMA, FAMILY_MIXTRAL, FAMILY_QWEN2_MOE, FAMILY_QWEN3_MOE, FAMILY_OLMOE } model_family;
 typedef enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN, ROPE_LONGROPE } rope_type;
-typedef enum activation_type { ACTIVATION_SILU, ACTIVATION_GELU, ACTIVATION_GELU_TANH } activation_type;
 typedef enum qk_norm_type { QK_NORM_NONE, QK_NORM_HEAD, QK_NORM_FULL } qk_norm_type;
 
 enum { CONFIG_LAYERS_MAX = 1024, CONFIG_EXPERTS_MAX = 65535, CONFIG_ROPE_FACTORS_MAX = 512, CONFIG_EOS_MAX = 16 };
@@ -66,6 +66,7 @@ typedef enum tensor_type { TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_I32, TENS
 struct tensor {
     const char *name;     /* owned by the checkpoint */
     tensor_type type;
+    const char *type_name; /* as the file says it, such as "BF16"; a static string */
     uint32_t rank;        /* 0..8 */
     uint64_t shape[8];
     const uint8_t *data;  /* mapped; may be unaligned to its element */
@@ -108,14 +109,6 @@ moesaic_status checkpoint_weight(const struct checkpoint *checkpoint, const char
 
 /* ---- weights by role: what the forward pass reads, filled from a checkpoint (or a packed artifact) -------------------- */
 
-/* One gated feed-forward: down(act(gate x) * (up x)). Biases are NULL where the model has none. */
-struct ffn_weights {
-    struct weight gate, up;   /* [intermediate, hidden] */
-    struct weight down;       /* [hidden, intermediate] */
-    const float *gate_bias, *up_bias; /* [intermediate] */
-    const float *down_bias;           /* [hidden] */
-};
-
 struct layer_weights {
     const float *attention_norm, *ffn_norm;     /* [hidden]: input_layernorm, post_attention_layernorm */
     struct weight q;                            /* [heads * head_dim, hidden] */
@@ -139,7 +132,8 @@ struct model_weights {
     const float *final_norm;                    /* [hidden] */
     uint32_t n_layers;
     struct layer_weights *layers;               /* [n_layers] */
-    void *vectors;                              /* the block behind every float pointer above */
+    struct ffn_weights *experts;                /* the block behind every layer's experts; NULL in dense models */
+    float *vectors;                             /* the block behind every float pointer above; 64-byte aligned vectors */
 };
 /* Fails with MOESAIC_E_MEMORY only: checkpoint_open has already checked every tensor against the configuration. */
 moesaic_status checkpoint_bind(const struct checkpoint *checkpoint, struct model_weights **ret_weights,
