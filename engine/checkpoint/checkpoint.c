@@ -2,6 +2,7 @@
 /* Opens a checkpoint folder: configuration, one or many safetensors shards, every tensor by name. */
 #include "checkpoint_internal.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,25 @@ static moesaic_status refuse_file(const char *path, moesaic_error *error) {
     return status;
 }
 
+/* A folder without config.json may hold a GGUF file, of which there is more to say. */
+static moesaic_status refuse_folder(const char *folder, moesaic_error *error) {
+    char *path = NULL;
+    DIR *stream = opendir(folder);
+    moesaic_status status = status_set(error, MOESAIC_E_INPUT, "%s: holds no config.json, as a checkpoint folder does",
+                                       folder);
+    if (!stream)
+        return status;
+    for (struct dirent *entry = readdir(stream); entry && !path; entry = readdir(stream)) {
+        if (!has_suffix(entry->d_name, ".gguf"))
+            continue;
+        path = join_path(folder, entry->d_name, error);
+        status = path ? refuse_file(path, error) : MOESAIC_E_MEMORY;
+    }
+    closedir(stream);
+    free(path);
+    return status;
+}
+
 /* ---- configuration ---- */
 
 static moesaic_status read_json_file(const char *folder, const char *name, bool optional, json_value **ret_root,
@@ -61,7 +81,7 @@ static moesaic_status read_json_file(const char *folder, const char *name, bool 
     if (file_is_regular(path))
         status = json_parse_file(path, &limits, ret_root, error);
     else if (!optional)
-        status = status_set(error, MOESAIC_E_INPUT, "%s: no such file: a checkpoint folder needs one", path);
+        status = refuse_folder(folder, error);
     if (status == MOESAIC_OK && ret_path)
         *ret_path = path;
     else
