@@ -37,15 +37,9 @@ static void dequantize_panel(const struct weight *weight, uint64_t panel, unsign
     kernel_unpack_fn *unpack = kernel_unpack_of(kernels(), weight->format);
     uint64_t groups = quant_rows_groups(weight->cols, weight->group);
     _Alignas(64) uint8_t lines[GROUP_QUADS_MAX * PANEL_LINE];
-    const uint8_t *limit, *at = panel_stream(weight, panel, &limit);
+    const uint8_t *at = panel_begin(weight, panel);
     for (uint64_t g = 0; g < groups; g += 2) {
-        if (at > limit) { /* a hostile bitmask: what is missing counts as zero */
-            for (unsigned r = begin; r < end; r++)
-                memset(out + (r - begin) * weight->cols + g * weight->group, 0,
-                       (weight->cols - g * weight->group) * sizeof *out);
-            return;
-        }
-        const uint8_t *scales = at;
+        const uint8_t *scales = at = panel_clamp(at, panel_limit(weight));
         at += PANEL_SCALE_LINE;
         for (uint64_t i = 0; i < 2 && g + i < groups; i++) {
             at = unpack(at, weight->group / 4, lines);

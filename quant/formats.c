@@ -36,19 +36,6 @@ unsigned number_format_bits(number_format format) { return format_known(format) 
 
 size_t format_block_bytes(number_format format) { return format_table[format].line_bytes; }
 
-int format_zero(number_format format) {
-    switch (format) {
-    case FORMAT_INT8:
-        return 128;
-    case FORMAT_INT3:
-        return 4;
-    case FORMAT_INT2:
-        return 2;
-    default:
-        return 8;
-    }
-}
-
 bool format_is_packed(number_format format) { return format >= FORMAT_INT8 && format_known(format); }
 bool format_is_sparse(number_format format) { return format >= FORMAT_INT4_24 && format_known(format); }
 

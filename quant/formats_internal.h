@@ -18,7 +18,9 @@ enum {
 size_t format_block_bytes(number_format format);
 size_t format_panel_bytes(number_format format, uint32_t group, uint64_t cols);
 /* The stored code that stands for zero. */
-int format_zero(number_format format);
+static inline int format_zero(number_format format) {
+    return format == FORMAT_INT8 ? 128 : format == FORMAT_INT3 ? 4 : format == FORMAT_INT2 ? 2 : 8;
+}
 bool format_is_packed(number_format format);
 bool format_is_sparse(number_format format);
 
@@ -32,16 +34,20 @@ static inline size_t mask_tail_bytes(uint32_t group) {
     return PANEL_SCALE_LINE + 2 * (group / 4) * sizeof(uint64_t) + 2 * (group / 4) * 32 + 64;
 }
 
-/* First superblock of a panel, and in *ret_limit the last place where one may start: kernels stop a panel whose stream
- * passes it, and what is missing counts as zero. Only hostile bitmask weights ever get there. */
-static inline const uint8_t *panel_stream(const struct weight *weight, size_t panel, const uint8_t **ret_limit) {
-    if (weight->format != FORMAT_INT4_MASK) {
-        *ret_limit = weight->data + weight->bytes;
+/* Where a superblock may start at the latest; only damaged bitmask weights ever lead beyond it. */
+static inline const uint8_t *panel_limit(const struct weight *weight) {
+    return weight->format == FORMAT_INT4_MASK ? weight->data + weight->bytes - mask_tail_bytes(weight->group)
+                                              : weight->data + weight->bytes;
+}
+/* Keeps the start of a superblock inside the weight. Kernels apply it to each superblock of a bitmask panel. */
+static inline const uint8_t *panel_clamp(const uint8_t *at, const uint8_t *limit) { return at < limit ? at : limit; }
+
+/* First superblock of a panel. */
+static inline const uint8_t *panel_begin(const struct weight *weight, size_t panel) {
+    if (weight->format != FORMAT_INT4_MASK)
         return weight->data + panel * format_panel_bytes(weight->format, weight->group, weight->cols);
-    }
     uint64_t offset = ((const uint64_t *)(const void *)weight->data)[panel];
-    *ret_limit = weight->data + weight->bytes - mask_tail_bytes(weight->group);
-    return offset < weight->bytes ? weight->data + offset : weight->data + weight->bytes;
+    return panel_clamp(weight->data + (offset < weight->bytes ? offset : weight->bytes), panel_limit(weight));
 }
 
 /* Every rule of struct quant_rows; MOESAIC_E_USAGE names the first one broken. */

@@ -62,9 +62,9 @@ static const uint8_t *unpack_group(const struct quant_rows *rows, kernel_unpack_
 static void unpack_panel(const struct weight *weight, const struct quant_rows *rows, uint64_t panel) {
     kernel_unpack_fn *unpack = kernel_unpack_of(kernels(), weight->format);
     uint64_t row = panel * PANEL_ROWS, groups = quant_rows_groups(rows->cols, rows->group);
-    const uint8_t *limit, *at = panel_stream(weight, panel, &limit);
-    for (uint64_t g = 0; g < groups && at <= limit; g += 2) {
-        const uint8_t *scales = at;
+    const uint8_t *at = panel_begin(weight, panel);
+    for (uint64_t g = 0; g < groups; g += 2) {
+        const uint8_t *scales = at = panel_clamp(at, panel_limit(weight));
         at += PANEL_SCALE_LINE;
         for (uint64_t i = 0; i < 2 && g + i < groups; i++) {
             for (uint64_t r = 0; r < PANEL_ROWS && row + r < rows->rows; r++)

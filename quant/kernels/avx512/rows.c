@@ -121,17 +121,17 @@ INLINE void product(number_format format, const struct weight *weight, const str
     }
 }
 
-void product_f32_avx512(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
-                        size_t row_begin, size_t row_end, float *out, size_t out_stride) {
+void rows_f32_avx512(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
+                     size_t row_begin, size_t row_end, float *out, size_t out_stride) {
     product(FORMAT_F32, weight, x, index, tokens, row_begin, row_end, out, out_stride);
 }
 
-void product_f16_avx512(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
-                        size_t row_begin, size_t row_end, float *out, size_t out_stride) {
+void rows_f16_avx512(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
+                     size_t row_begin, size_t row_end, float *out, size_t out_stride) {
     product(FORMAT_F16, weight, x, index, tokens, row_begin, row_end, out, out_stride);
 }
 
-void product_bf16_avx512(const struct weight *weight, const struct activations *x, const uint32_t *index,
+void rows_bf16_avx512(const struct weight *weight, const struct activations *x, const uint32_t *index,
                          size_t tokens, size_t row_begin, size_t row_end, float *out, size_t out_stride) {
     product(FORMAT_BF16, weight, x, index, tokens, row_begin, row_end, out, out_stride);
 }

@@ -27,8 +27,8 @@ static void add_group(const struct weight *weight, const struct activations *x, 
     }
 }
 
-void product_packed_ref(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
-                        size_t row_begin, size_t row_end, float *out, size_t out_stride) {
+static void product(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
+                    size_t row_begin, size_t row_end, float *out, size_t out_stride) {
     static kernel_unpack_fn *const unpack[] = {
         [FORMAT_INT8] = unpack_int8_ref,       [FORMAT_INT4] = unpack_int4_ref,
         [FORMAT_INT3] = unpack_int3_ref,       [FORMAT_INT2] = unpack_int2_ref,
@@ -41,9 +41,9 @@ void product_packed_ref(const struct weight *weight, const struct activations *x
         size_t rows = row_end - row < PANEL_ROWS ? row_end - row : PANEL_ROWS;
         for (size_t t = 0; t < tokens; t++)
             memset(out + t * out_stride + row, 0, rows * sizeof *out);
-        const uint8_t *limit, *at = panel_stream(weight, row / PANEL_ROWS, &limit);
-        for (size_t g = 0; g < groups && at <= limit; g += 2) {
-            const uint8_t *scales = at;
+        const uint8_t *at = panel_begin(weight, row / PANEL_ROWS);
+        for (size_t g = 0; g < groups; g += 2) {
+            const uint8_t *scales = at = panel_clamp(at, panel_limit(weight));
             at += PANEL_SCALE_LINE;
             for (size_t i = 0; i < 2 && g + i < groups; i++) {
                 at = unpack[weight->format](at, x->group / 4, lines);
@@ -56,3 +56,18 @@ void product_packed_ref(const struct weight *weight, const struct activations *x
                 out[t * out_stride + row + r] *= weight->factor;
     }
 }
+
+/* One function a slot: the format is the weight's own. */
+#define PACKED_KERNEL(name)                                                                                            \
+    void name(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,          \
+              size_t row_begin, size_t row_end, float *out, size_t out_stride) {                                       \
+        product(weight, x, index, tokens, row_begin, row_end, out, out_stride);                                        \
+    }
+PACKED_KERNEL(few_int8_ref)
+PACKED_KERNEL(few_int4_ref)
+PACKED_KERNEL(few_int3_ref)
+PACKED_KERNEL(few_int2_ref)
+PACKED_KERNEL(few_int4_24_ref)
+PACKED_KERNEL(few_int4_48_ref)
+PACKED_KERNEL(few_int4_mask_ref)
+PACKED_KERNEL(many_ref)

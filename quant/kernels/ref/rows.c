@@ -44,17 +44,17 @@ static void product(const struct weight *weight, const struct activations *x, co
     }
 }
 
-void product_f32_ref(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
-                     size_t row_begin, size_t row_end, float *out, size_t out_stride) {
+void rows_f32_ref(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
+                  size_t row_begin, size_t row_end, float *out, size_t out_stride) {
     product(weight, x, index, tokens, row_begin, row_end, out, out_stride, 4, load_f32);
 }
 
-void product_f16_ref(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
-                     size_t row_begin, size_t row_end, float *out, size_t out_stride) {
+void rows_f16_ref(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
+                  size_t row_begin, size_t row_end, float *out, size_t out_stride) {
     product(weight, x, index, tokens, row_begin, row_end, out, out_stride, 2, load_f16);
 }
 
-void product_bf16_ref(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
-                      size_t row_begin, size_t row_end, float *out, size_t out_stride) {
+void rows_bf16_ref(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
+                   size_t row_begin, size_t row_end, float *out, size_t out_stride) {
     product(weight, x, index, tokens, row_begin, row_end, out, out_stride, 2, load_bf16);
 }

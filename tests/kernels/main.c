@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* check_kernels ISA: checks every kernel of one ISA; exit 77 where this CPU (as MOESAIC_CPU shows it) has none of it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+
+enum { EXIT_SKIPPED = 77 };
+
+static const struct {
+    const char *slot_prefix;
+    check_fn *check;
+} checks[] = {
+    {"rows_", check_product_rows},
+    {"quantize", check_quantize},
+    {"unpack_", check_unpack},
+    {"few_", check_few},
+    {"many", check_many},
+};
+
+static check_fn *check_of(const char *slot) {
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        if (strncmp(slot, checks[i].slot_prefix, strlen(checks[i].slot_prefix)) == 0)
+            return checks[i].check;
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2) {
+        fprintf(stderr, "usage: check_kernels ISA\n");
+        return 2;
+    }
+    struct kernel_table reference;
+    kernels_fill(&reference, CPU_SCALAR);
+    unsigned passed = 0, failed = 0, absent = 0;
+    for (size_t i = 0; i < kernel_entries_count; i++) {
+        const struct kernel_entry *entry = &kernel_entries[i];
+        if (strcmp(entry->isa, argv[1]) != 0)
+            continue;
+        if ((cpu_bundles() & entry->bundle) != entry->bundle) {
+            absent++;
+            continue;
+        }
+        check_fn *check = check_of(entry->slot);
+        unsigned bad = check ? check(entry, &reference) : 1;
+        printf("%s %s %s\n", bad ? "FAIL" : "ok", entry->slot, entry->isa);
+        passed += bad == 0;
+        failed += bad != 0;
+    }
+    printf("%u passed, %u failed, %u not on this CPU\n", passed, failed, absent);
+    if (failed > 0)
+        return 1;
+    return passed > 0 ? 0 : EXIT_SKIPPED;
+}
