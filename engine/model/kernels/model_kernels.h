@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The forward pass's own kernels: norms, rotary embedding, attention. One source, compiled for each ISA; every bit of
+ * every result is defined by it (engine/runtime/lanes.h), whichever ISA runs. */
+#ifndef MODEL_KERNELS_H
+#define MODEL_KERNELS_H
+
+#include "kv.h"
+
+/* Rows of one attention tile: (query, head) pairs that share a KV head. */
+enum { ATTENTION_TILE_ROWS = 16 };
+
+struct model_kernels {
+    /* Sum of x[i]^2, in 16 lanes over i and a fixed tree. */
+    float (*sum_squares)(const float *x, size_t count);
+    /* out[i] = gain[i] * (x[i] * factor); out may be x. */
+    void (*scale_gain)(const float *x, float factor, const float *gain, size_t count, float *out);
+    /* x[i] limited to [-limit, limit]; NaN stays. */
+    void (*clip)(float *x, float limit, size_t count);
+    /* Rotates the pairs (x[i], x[i + half]) by the angles whose cosines and sines [half] are given. */
+    void (*rotate)(float *x, const float *cosine, const float *sine, size_t half);
+    /* NaN or zero: zero exactly when every x[i] is finite. */
+    float (*finite)(const float *x, size_t count);
+    /* x[i] = 1 / (1 + e^-x[i]) */
+    void (*sigmoid)(float *x, size_t count);
+    void (*narrow)(const float *x, size_t count, uint16_t *out); /* to FP16, nearest even */
+
+    /* Scores of `rows` (<= ATTENTION_TILE_ROWS) queries against the tokens [16 col_begin, 16 col_end) of a block:
+     * s[row * 64 + t] = scale * sum over d, ascending, of q[row * q_stride + d] * keys[d * 64 + t]. Indexed by kv_type. */
+    void (*scores[2])(const float *q, size_t q_stride, size_t rows, const void *keys, size_t head_dim, size_t col_begin,
+                      size_t col_end, float scale, float *s);
+    /* One block of the online softmax of one row: of s[begin .. end), the tokens that the row may see, takes the maximum
+     * into *io_max, leaves e^(s - max) there and 0 in the other columns of [16 * (begin / 16), end rounded up), adds
+     * their sum to *io_sum after rescaling it, and returns that factor, by which the row's values are to be scaled. */
+    float (*softmax)(float *s, size_t begin, size_t end, float *io_max, float *io_sum);
+    /* acc[row * acc_stride + d] += sum over t in [begin, end), ascending, of p[row * 64 + t] * values[t * width + d];
+     * width is a multiple of 16. */
+    void (*values[2])(const float *p, size_t rows, const void *values, size_t begin, size_t end, size_t width, float *acc,
+                      size_t acc_stride);
+    void (*scale)(float *x, float factor, size_t count); /* x[i] *= factor; count is a multiple of 16 */
+    /* Joins two parts of a softmax: acc[i] = part[i] * f_part + acc[i] * f_acc with the factors e^(max - joint max);
+     * likewise the sums; *io_max becomes the joint maximum. */
+    void (*join)(float *acc, float *io_max, float *io_sum, const float *part, float part_max, float part_sum,
+                 size_t count);
+};
+extern const struct model_kernels model_kernels_ref;
+#if defined(__x86_64__)
+extern const struct model_kernels model_kernels_avx2, model_kernels_avx512;
+#endif
+/* The newest set that this process may use. */
+const struct model_kernels *model_kernels(void);
+
+#endif

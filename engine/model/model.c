@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A model: a checkpoint and its weights by role. */
+#include "forward_internal.h"
+
+#include <stdlib.h>
+
+static moesaic_status check_limits(const struct model_config *config, moesaic_error *error) {
+    if (config->top_k <= ROUTER_TOP_K_MAX)
+        return MOESAIC_OK;
+    return status_set(error, MOESAIC_E_UNSUPPORTED, "model: %u experts per token: at most %d are supported",
+                      config->top_k, ROUTER_TOP_K_MAX);
+}
+
+moesaic_status model_open(const char *path, struct model **ret_model, moesaic_error *error) {
+    struct model *model = calloc(1, sizeof *model);
+    if (!model)
+        return status_no_memory(error, "model", sizeof *model);
+    moesaic_status status = checkpoint_open(path, &model->checkpoint, error);
+    if (!status)
+        status = check_limits(checkpoint_config(model->checkpoint), error);
+    if (!status)
+        status = checkpoint_bind(model->checkpoint, &model->weights, error);
+    if (status) {
+        model_close(model);
+        return status;
+    }
+    *ret_model = model;
+    return MOESAIC_OK;
+}
+
+void model_close(struct model *model) {
+    if (!model)
+        return;
+    model_weights_destroy(model->weights);
+    checkpoint_close(model->checkpoint);
+    free(model);
+}
+
+const struct model_config *model_config(const struct model *model) { return checkpoint_config(model->checkpoint); }
+const struct model_weights *model_weights(const struct model *model) { return model->weights; }
+const struct checkpoint *model_checkpoint(const struct model *model) { return model->checkpoint; }
+
+struct kv_shape model_kv_shape(const struct model *model, kv_type type) {
+    const struct model_config *config = model_config(model);
+    return (struct kv_shape){
+        .layers = config->layers, .kv_heads = config->kv_heads, .head_dim = config->head_dim, .type = type};
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Door of layer 3: the experts' feed-forward networks, the work of a step cut into tiles, and the sum over a token's
+ * experts. */
+#ifndef EXPERTS_H
+#define EXPERTS_H
+
+#include "router.h"
+
+/* ---- weights -------------------------------------------------------------------------------------------------------- */
+
+typedef enum activation_type { ACTIVATION_SILU, ACTIVATION_GELU, ACTIVATION_GELU_TANH } activation_type;
+
+/* One gated feed-forward: down(act(gate x) * (up x)). Biases are NULL where the model has none. */
+struct ffn_weights {
+    struct weight gate, up;   /* [intermediate, hidden] */
+    struct weight down;       /* [hidden, intermediate] */
+    const float *gate_bias, *up_bias; /* [intermediate] */
+    const float *down_bias;           /* [hidden] */
+};
+
+/* ---- inputs: one matrix of activations in every form that the weights of a stage consume ------------------------------ */
+
+/* Forms by the group that a weight asks for: 0 floats, then INT8 in groups of 32, 64 and 128. */
+enum { EXPERT_FORMS = 4 };
+static inline unsigned expert_form_of(uint32_t group) { return group == 0 ? 0 : group == 32 ? 1 : group == 64 ? 2 : 3; }
+static inline unsigned expert_form_bit(const struct weight *weight) {
+    return 1u << expert_form_of(weight_activation_group(weight));
+}
+struct expert_input {
+    unsigned forms;                          /* bit f: form f is kept */
+    struct activations form[EXPERT_FORMS];   /* form[0] always holds the floats */
+};
+/* Bytes of scratch for the INT8 forms of `forms` for `rows` rows of `cols`; 0 when none is asked for. */
+size_t expert_input_bytes(unsigned forms, size_t rows, size_t cols);
+/* Describes values[rows, cols] at `stride` and cuts `scratch` (64-byte aligned, expert_input_bytes) into its forms. */
+void expert_input_bind(struct expert_input *input, unsigned forms, const float *values, size_t rows, size_t cols,
+                       size_t stride, void *scratch);
+/* Fills the INT8 forms of the rows [begin, end); threads may fill disjoint ranges. */
+void expert_input_quantize(struct expert_input *input, size_t begin, size_t end);
+/* The form that `weight` consumes. */
+static inline const struct activations *expert_input_for(const struct expert_input *input, const struct weight *weight) {
+    return &input->form[expert_form_of(weight_activation_group(weight))];
+}
+
+/* ---- dispatch: the experts of a layer and step, cut into tiles that threads take one by one --------------------------- */
+
+/* One feed-forward over n rows of the layer's input. `inner` [n, intermediate] and `out` [n, hidden] are the job's own. */
+struct expert_job {
+    const struct ffn_weights *weights;
+    size_t intermediate;
+    const uint32_t *row;       /* [n] rows of the input, NULL: the rows 0 .. n - 1 */
+    size_t n;
+    struct expert_input inner; /* over the job's own rows; stride `intermediate` */
+    float *inner_values;
+    float *out;                /* row stride hidden */
+    _Atomic uint32_t tiles_left; /* of the up stage: who takes it to zero quantizes `inner` for `down` */
+};
+
+struct expert_dispatch {
+    size_t hidden;
+    activation_type activation;
+    struct expert_job *job;
+    size_t jobs, max_jobs;
+    size_t up_rows, down_rows;           /* rows of a tile */
+    uint32_t *up_first, *down_first;     /* [jobs + 1]: first tile of each job */
+    _Atomic uint32_t next_up, next_down; /* tickets */
+};
+enum { EXPERT_TILE_ROWS_MAX = 128 };
+moesaic_status expert_dispatch_init(struct expert_dispatch *dispatch, size_t max_jobs, size_t hidden,
+                                    activation_type activation, moesaic_error *error);
+void expert_dispatch_done(struct expert_dispatch *dispatch); /* accepts a zeroed struct */
+/* One thread fills a dispatch: clear, add each job, then seal, which cuts the jobs into tiles for `threads` threads.
+ * `scratch` holds expert_input_bytes(form of down, n, intermediate). */
+void expert_dispatch_clear(struct expert_dispatch *dispatch);
+void expert_dispatch_add(struct expert_dispatch *dispatch, const struct ffn_weights *weights, size_t intermediate,
+                         const uint32_t *row, size_t n, float *inner, float *out, void *scratch);
+void expert_dispatch_seal(struct expert_dispatch *dispatch, unsigned threads);
+/* Every thread calls `up`, then all meet at a barrier, then every thread calls `down`; each returns when no tile is left.
+ * `x` is the layer's input, equal in all threads; `scratch` is the thread's own: [most rows of a job] x
+ * EXPERT_TILE_ROWS_MAX floats. Outputs are disjoint: bits do not depend on who takes which tile. */
+void expert_dispatch_up(struct expert_dispatch *dispatch, const struct expert_input *x, float *scratch);
+void expert_dispatch_down(struct expert_dispatch *dispatch);
+
+/* ---- combine ---------------------------------------------------------------------------------------------------------- */
+
+/* io[h] += sum over slots, in slot order, of weight[slot] * rows[place[slot] * cols + h]; then, with `shared`, + gate *
+ * shared[h]. The sum is finished before it is added to io. */
+void expert_combine(float *io, size_t cols, const float *rows, const uint32_t *place, const float *weight, uint32_t k,
+                    const float *shared, float gate);
+/* io[h] += x[h] */
+void expert_add(float *io, const float *x, size_t cols);
+
+#endif

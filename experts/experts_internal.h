@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The experts' kernels (one source, compiled for each ISA) and what their files share. */
+#ifndef EXPERTS_INTERNAL_H
+#define EXPERTS_INTERNAL_H
+
+#include "experts.h"
+
+/* gate[i] = activation(gate[i]) * up[i] */
+typedef void expert_gated_fn(float *gate, const float *up, size_t count);
+
+struct expert_kernels {
+    expert_gated_fn *gated[ACTIVATION_GELU_TANH + 1];
+    void (*combine)(float *io, size_t cols, const float *rows, const uint32_t *place, const float *weight, uint32_t k,
+                    const float *shared, float gate);
+    void (*add)(float *io, const float *x, size_t cols);
+};
+extern const struct expert_kernels expert_kernels_ref;
+#if defined(__x86_64__)
+extern const struct expert_kernels expert_kernels_avx2, expert_kernels_avx512;
+#endif
+/* The newest set that this process may use. */
+const struct expert_kernels *expert_kernels(void);
+
+/* Rows [begin, end) of act(gate x) * (up x) of one job, into its inner rows; `scratch` [n, end - begin]. */
+void expert_ffn_up(const struct expert_job *job, activation_type activation, const struct expert_input *x, size_t begin,
+                   size_t end, float *scratch);
+/* Rows [begin, end) of down(inner) of one job, into its output rows. */
+void expert_ffn_down(const struct expert_job *job, size_t hidden, size_t begin, size_t end);
+
+#endif
