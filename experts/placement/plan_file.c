@@ -97,7 +97,7 @@ static moesaic_status plan_check_keys(const json_value *object, const char *cons
             return status_set(error, MOESAIC_E_INPUT, "plan: unknown key '%s' (%s)", key, where);
     }
     for (size_t k = 0; k < count; k++)
-        if (json_get(object, known[k]) == NULL)
+        if (json_kind_of(json_get(object, known[k])) == JSON_KIND_NULL)
             return status_set(error, MOESAIC_E_INPUT, "plan: key '%s' is missing (%s)", known[k], where);
     return MOESAIC_OK;
 }
