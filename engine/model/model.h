@@ -3,19 +3,21 @@
 #ifndef MODEL_H
 #define MODEL_H
 
+#include "artifact.h"
 #include "checkpoint.h"
 #include "kv.h"
 
 /* ---- model: configuration and weights; immutable, any thread ------------------------------------------------------- */
 
 struct model;
-/* Opens the checkpoint folder at `path`, maps it and binds every tensor that the configuration asks for.
+/* Opens the checkpoint folder or the artifact at `path`, recognised by content, maps it and binds every tensor that the configuration asks for.
  * Errors: INPUT (naming file and tensor, key or offset), IO, MEMORY, UNSUPPORTED. */
 moesaic_status model_open(const char *path, struct model **ret_model, moesaic_error *error);
 void model_close(struct model *model); /* accepts NULL */
 const struct model_config *model_config(const struct model *model);
 const struct model_weights *model_weights(const struct model *model);
-const struct checkpoint *model_checkpoint(const struct model *model);
+const struct checkpoint *model_checkpoint(const struct model *model); /* NULL for an artifact */
+const struct artifact *model_artifact(const struct model *model);     /* NULL for a checkpoint */
 /* Shape of the KV cache that the model needs. */
 struct kv_shape model_kv_shape(const struct model *model, kv_type type);
 
@@ -47,8 +49,9 @@ struct forward_item {
     size_t ret_row;           /* out: row of forward_logits of the first logits of this item */
 };
 
-/* Observers of a step. Every call comes from thread 0 of the team while the others wait; pointers are valid during the
- * call. Rows are the step's tokens: the items' tokens one after another. Any member but `user` may be NULL. */
+/* Observers of a step. Every call comes from thread 0 of the team, in the order of the layers; what the pointers show
+ * stays as it is during the call, while the others go on to their next meeting. Rows are the step's tokens: the items'
+ * tokens one after another. Any member but `user` may be NULL. */
 struct forward_tap {
     void *user;
     /* After `layer`: hidden[row * stride + h], the residual stream. */

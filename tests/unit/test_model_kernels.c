@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Kernels of the forward pass and of the experts: every ISA against the reference bit for bit, the reference against
+ * plain double arithmetic. */
+#include "experts_internal.h"
+#include "kernels/model_kernels.h"
+#include "portable_math.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { VALUES_MAX = 8192 };
+static float x[VALUES_MAX], y[VALUES_MAX], z[VALUES_MAX], w[VALUES_MAX];
+static uint32_t random_state = 7;
+
+static float random_float(float limit) {
+    random_state = random_state * 1664525u + 1013904223u;
+    return limit * ((float)(random_state >> 8) / (1 << 23) - 1.0f);
+}
+
+static void fill(float *values, size_t count, float limit) {
+    for (size_t i = 0; i < count; i++)
+        values[i] = random_float(limit);
+}
+
+/* The sets that this CPU can run beside the reference. */
+struct isa {
+    const char *name;
+    const struct model_kernels *model;
+    const struct expert_kernels *experts;
+};
+static size_t isas(struct isa *ret) {
+    size_t n = 0;
+#if defined(__x86_64__)
+    if (cpu_bundles() & CPU_AVX2)
+        ret[n++] = (struct isa){"avx2", &model_kernels_avx2, &expert_kernels_avx2};
+    if (cpu_bundles() & CPU_AVX512)
+        ret[n++] = (struct isa){"avx512", &model_kernels_avx512, &expert_kernels_avx512};
+#endif
+    if (n == 0)
+        cr_skip_test("no vector ISA on this machine");
+    return n;
+}
+
+static void same(const char *isa, const char *kernel, size_t count, const void *a, const void *b, size_t bytes) {
+    cr_assert_eq(memcmp(a, b, bytes), 0, "%s: %s of %zu differs from the reference", isa, kernel, count);
+}
+
+static const size_t counts[] = {1, 2, 7, 15, 16, 17, 31, 32, 48, 64, 100, 128, 256, 1000};
+#define EACH_COUNT(n) for (const size_t *n = counts; n < counts + sizeof counts / sizeof *counts; n++)
+
+Test(kernels, rows_have_the_same_bits_on_every_isa) {
+    struct isa list[2];
+    const struct model_kernels *ref = &model_kernels_ref;
+    for (size_t i = 0, n = isas(list); i < n; i++) {
+        const struct model_kernels *isa = list[i].model;
+        EACH_COUNT(count) {
+            size_t bytes = *count * sizeof(float);
+            fill(x, VALUES_MAX, 9);
+            fill(y, VALUES_MAX, 2);
+            float a = ref->sum_squares(x, *count), b = isa->sum_squares(x, *count);
+            same(list[i].name, "sum_squares", *count, &a, &b, sizeof a);
+            ref->scale_gain(x, 0.37f, y, *count, z);
+            isa->scale_gain(x, 0.37f, y, *count, w);
+            same(list[i].name, "scale_gain", *count, z, w, bytes);
+            memcpy(z, x, bytes);
+            memcpy(w, x, bytes);
+            ref->clip(z, 3.5f, *count);
+            isa->clip(w, 3.5f, *count);
+            same(list[i].name, "clip", *count, z, w, bytes);
+            ref->sigmoid(z, *count);
+            isa->sigmoid(w, *count);
+            same(list[i].name, "sigmoid", *count, z, w, bytes);
+            memcpy(z, x, 2 * bytes);
+            memcpy(w, x, 2 * bytes);
+            ref->rotate(z, y, y + 1000, *count);
+            isa->rotate(w, y, y + 1000, *count);
+            same(list[i].name, "rotate", *count, z, w, 2 * bytes);
+        }
+    }
+}
+
+/* FP16 of everything that matters: ties, subnormals, overflow, infinities. */
+Test(kernels, narrowing_has_the_same_bits_on_every_isa) {
+    struct isa list[2];
+    static uint16_t a[VALUES_MAX], b[VALUES_MAX];
+    const float special[] = {0.0f,     -0.0f,    65504.0f, 65519.9f, 65520.0f, 1e9f,     INFINITY, -INFINITY,
+                             0x1p-14f, 0x1p-24f, 0x1p-25f, 0x1.8p-25f, 0x1p-26f, 1.00048828125f, 1.0009765625f, 1e-40f};
+    for (size_t i = 0; i < VALUES_MAX; i++)
+        x[i] = ldexpf(random_float(1), (int)(i % 48) - 30);
+    memcpy(x, special, sizeof special);
+    model_kernels_ref.narrow(x, VALUES_MAX - 3, a);
+    for (size_t i = 0, n = isas(list); i < n; i++) {
+        list[i].model->narrow(x, VALUES_MAX - 3, b);
+        same(list[i].name, "narrow", VALUES_MAX - 3, a, b, (VALUES_MAX - 3) * sizeof *a);
+    }
+    for (size_t i = 0; i < VALUES_MAX - 3; i++)
+        cr_assert_eq(a[i], half_from_float(x[i]), "%a narrows to %04x", x[i], a[i]);
+}
+
+Test(kernels, finite_sees_what_is_not) {
+    struct isa list[3];
+    size_t n = isas(list);
+    list[n++] = (struct isa){"ref", &model_kernels_ref, NULL};
+    for (size_t i = 0; i < n; i++) {
+        EACH_COUNT(count) {
+            fill(x, *count, 3e38f);
+            cr_assert_eq(list[i].model->finite(x, *count), 0.0f);
+            x[*count - 1] = i % 2 ? NAN : INFINITY;
+            cr_assert_neq(list[i].model->finite(x, *count), 0.0f, "%s misses one of %zu", list[i].name, *count);
+        }
+    }
+}
+
+static void check_scores(const struct isa *isa, kv_type type, const void *keys, size_t rows, size_t head_dim) {
+    for (size_t begin = 0; begin < 4; begin++)
+        for (size_t end = begin + 1; end <= 4; end++) {
+            memset(z, 0, sizeof z);
+            memset(w, 0, sizeof w);
+            model_kernels_ref.scores[type](x, 112, rows, keys, head_dim, begin, end, 0.125f, z);
+            isa->model->scores[type](x, 112, rows, keys, head_dim, begin, end, 0.125f, w);
+            same(isa->name, "scores", rows, z, w, rows * KV_BLOCK_TOKENS * sizeof *z);
+        }
+}
+
+static void check_values(const struct isa *isa, kv_type type, const void *values, size_t rows, size_t width) {
+    static const size_t ranges[][2] = {{0, 64}, {0, 1}, {5, 6}, {3, 61}, {63, 64}, {10, 10}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        memcpy(z, x, sizeof z);
+        memcpy(w, x, sizeof w);
+        model_kernels_ref.values[type](y, rows, values, ranges[i][0], ranges[i][1], width, z, width);
+        isa->model->values[type](y, rows, values, ranges[i][0], ranges[i][1], width, w, width);
+        same(isa->name, "values", rows, z, w, rows * width * sizeof *z);
+    }
+}
+
+Test(kernels, attention_has_the_same_bits_on_every_isa) {
+    struct isa list[2];
+    static float block[112 * KV_BLOCK_TOKENS];
+    static uint16_t half[112 * KV_BLOCK_TOKENS];
+    fill(block, sizeof block / sizeof *block, 3);
+    for (size_t i = 0; i < sizeof block / sizeof *block; i++)
+        half[i] = half_from_float(block[i]);
+    fill(x, VALUES_MAX, 2);
+    fill(y, VALUES_MAX, 1);
+    for (size_t i = 0, n = isas(list); i < n; i++) {
+        for (size_t rows = 1; rows <= ATTENTION_TILE_ROWS; rows++) {
+            for (size_t head_dim = 16; head_dim <= 112; head_dim += 32) {
+                check_scores(&list[i], KV_F32, block, rows, head_dim - rows % 3);
+                check_scores(&list[i], KV_F16, half, rows, head_dim);
+                check_values(&list[i], KV_F32, block, rows, head_dim);
+                check_values(&list[i], KV_F16, half, rows, head_dim);
+            }
+        }
+    }
+}
+
+Test(kernels, softmax_and_join_have_the_same_bits_on_every_isa) {
+    struct isa list[2];
+    size_t n = isas(list);
+    for (size_t round = 0; round < 400; round++) {
+        size_t begin = round % 64, end = begin + 1 + round * 7 % (64 - begin);
+        float max = round % 5 ? random_float(4) : -INFINITY, sum = round % 5 ? 3.0f : 0.0f;
+        fill(x, 256, 20);
+        for (size_t i = 0; i < n; i++) {
+            float ref_max = max, ref_sum = sum, isa_max = max, isa_sum = sum;
+            memcpy(z, x, 256 * sizeof *x);
+            memcpy(w, x, 256 * sizeof *x);
+            float a = model_kernels_ref.softmax(z, begin, end, &ref_max, &ref_sum);
+            float b = list[i].model->softmax(w, begin, end, &isa_max, &isa_sum);
+            const float ref[] = {a, ref_max, ref_sum}, isa[] = {b, isa_max, isa_sum};
+            same(list[i].name, "softmax", end - begin, ref, isa, sizeof ref);
+            same(list[i].name, "softmax", end - begin, z, w, 64 * sizeof *z);
+            model_kernels_ref.join(z, &ref_max, &ref_sum, x + 64, 2.5f, 7.0f, 96);
+            list[i].model->join(w, &isa_max, &isa_sum, x + 64, 2.5f, 7.0f, 96);
+            cr_assert(ref_max == isa_max && ref_sum == isa_sum);
+            same(list[i].name, "join", 96, z, w, 96 * sizeof *z);
+        }
+    }
+}
+
+/* The reference against double: e^(s - max) with the mask, its sum, and the factor for what came before. */
+Test(kernels, softmax_is_the_softmax) {
+    for (size_t round = 0; round < 200; round++) {
+        size_t begin = round % 60, end = begin + 1 + round * 11 % (64 - begin);
+        float max = round % 3 ? random_float(10) : -INFINITY, sum = round % 3 ? 2.0f : 0.0f, before = max;
+        fill(x, 64, 30);
+        memcpy(z, x, 64 * sizeof *x);
+        double largest = max, total = 0;
+        for (size_t i = begin; i < end; i++)
+            largest = x[i] > largest ? x[i] : largest;
+        float rescale = model_kernels_ref.softmax(z, begin, end, &max, &sum);
+        cr_assert_eq(max, (float)largest);
+        cr_assert_float_eq(rescale, exp(before - largest), 1e-6);
+        for (size_t i = begin / 16 * 16; i < (end + 15) / 16 * 16; i++) {
+            float below = x[i] - (float)largest; /* rounded, as in the kernel: what is tested is the exponential */
+            double expected = i >= begin && i < end ? exp(below) : 0;
+            cr_assert_float_eq(z[i], expected, 2.4e-7 * expected + 2e-38, "lane %zu", i);
+            total += expected;
+        }
+        cr_assert_float_eq(sum, (round % 3 ? 2.0 : 0.0) * exp(before - largest) + total, 1e-5 * (total + 2));
+    }
+}
+
+static double erf_gelu(double v) { return v / 2 * (1 + erf(v / sqrt(2))); }
+static double tanh_gelu(double v) { return v / 2 * (1 + tanh(sqrt(2 / 3.14159265358979) * (v + 0.044715 * v * v * v))); }
+static double plain_silu(double v) { return v / (1 + exp(-v)); }
+
+Test(kernels, activations_are_what_they_are_called) {
+    double (*const plain[])(double) = {[ACTIVATION_SILU] = plain_silu, [ACTIVATION_GELU] = erf_gelu,
+                                       [ACTIVATION_GELU_TANH] = tanh_gelu};
+    for (size_t activation = 0; activation <= ACTIVATION_GELU_TANH; activation++) {
+        for (size_t i = 0; i < 4001; i++) {
+            x[i] = z[i] = ((float)i - 2000) / 100;
+            y[i] = 1.5f;
+        }
+        expert_kernels_ref.gated[activation](z, y, 4001);
+        for (size_t i = 0; i < 4001; i++) {
+            double expected = 1.5 * plain[activation](x[i]);
+            cr_assert_float_eq(z[i], expected, 5e-7 * (1 + fabs(expected)), "activation %zu of %g: %g, not %g", activation,
+                               x[i], z[i], expected);
+        }
+    }
+}
+
+Test(kernels, activations_of_extreme_values_stay_sane) {
+    const float extreme[] = {-INFINITY, -1e30f, -100, -88.5f, 88.5f, 100, 1e30f, INFINITY};
+    float values[8], up[8];
+    for (size_t i = 0; i < 8; i++) {
+        values[i] = extreme[i];
+        up[i] = 1;
+    }
+    expert_kernels_ref.gated[ACTIVATION_SILU](values, up, 8);
+    for (size_t i = 1; i < 4; i++)
+        cr_assert(fabsf(values[i]) < 1e-6f || extreme[i] < -1e20f, "silu %g is %g", extreme[i], values[i]);
+    for (size_t i = 4; i < 8; i++)
+        cr_assert_eq(values[i], extreme[i]);
+}
+
+Test(kernels, expert_kernels_have_the_same_bits_on_every_isa) {
+    struct isa list[2];
+    const uint32_t place[] = {3, 0, 2};
+    const float weight[] = {0.5f, 0.3f, 0.2f};
+    for (size_t i = 0, n = isas(list); i < n; i++) {
+        EACH_COUNT(count) {
+            size_t bytes = *count * sizeof(float);
+            fill(x, VALUES_MAX, 9);
+            fill(y, VALUES_MAX, 2);
+            for (size_t activation = 0; activation <= ACTIVATION_GELU_TANH; activation++) {
+                memcpy(z, x, bytes);
+                memcpy(w, x, bytes);
+                expert_kernels_ref.gated[activation](z, y, *count);
+                list[i].experts->gated[activation](w, y, *count);
+                same(list[i].name, "gated", *count, z, w, bytes);
+            }
+            for (int shared = 0; shared < 2; shared++) {
+                expert_kernels_ref.combine(z, *count, x, place, weight, 3, shared ? y : NULL, 0.7f);
+                list[i].experts->combine(w, *count, x, place, weight, 3, shared ? y : NULL, 0.7f);
+                same(list[i].name, "combine", *count, z, w, bytes);
+            }
+            expert_kernels_ref.add(z, x, *count);
+            list[i].experts->add(w, x, *count);
+            same(list[i].name, "add", *count, z, w, bytes);
+        }
+    }
+}
+
+Test(kernels, combine_is_the_weighted_sum) {
+    const uint32_t place[] = {3, 0};
+    const float weight[] = {0.75f, 0.5f};
+    fill(x, 4 * 37, 4);
+    fill(y, 37, 4);
+    fill(z, 37, 4);
+    memcpy(w, z, sizeof w);
+    expert_combine(z, 37, x, place, weight, 2, y, 0.25f);
+    for (size_t i = 0; i < 37; i++)
+        cr_assert_float_eq(z[i], w[i] + 0.75 * x[3 * 37 + i] + 0.5 * x[i] + 0.25 * y[i], 2e-6);
+}
+
+Test(kernels, portable_math_is_exact_enough) {
+    for (int i = 1; i < 4000; i++) {
+        double v = i * 0.1731, s, c;
+        cr_assert_float_eq(portable_log(v), log(v), 1e-15 * (1 + fabs(log(v))));
+        cr_assert_float_eq(portable_exp(v / 10) / exp(v / 10), 1, 4e-15);
+        cr_assert_float_eq(portable_exp(-v / 10) / exp(-v / 10), 1, 4e-15);
+        cr_assert_float_eq(portable_power(10000, -v / 700) / pow(10000, -v / 700), 1, 1e-14);
+        for (double scale = 1; scale < 5e4; scale *= 37) {
+            portable_sincos(v * scale, &s, &c);
+            cr_assert_float_eq(s, sin(v * scale), 1e-14, "sin %g", v * scale);
+            cr_assert_float_eq(c, cos(v * scale), 1e-14, "cos %g", v * scale);
+        }
+    }
+}
