@@ -115,6 +115,20 @@ moesaic_status json_read_double(const json_value *object, const char *key, doubl
 moesaic_status json_read_bool(const json_value *object, const char *key, const char *where, bool *io_value,
                               moesaic_error *error);
 
+/* Building. Values are owned by what they are put into; a NULL value (out of memory, or not UTF-8) is accepted and makes
+ * the call return false, so that a document can be built without a check at each step and is then known to be whole. */
+json_value *json_make_object(void);
+json_value *json_make_array(void);
+json_value *json_make_text(const char *text, size_t bytes);
+json_value *json_make_integer(int64_t value);
+json_value *json_make_real(double value); /* finite */
+json_value *json_make_bool(bool value);
+bool json_put(json_value *object, const char *key, json_value *value); /* takes `value`, also when it fails */
+bool json_push(json_value *array, json_value *value);                  /* likewise */
+/* Text of a document, keys in the order they were put, reals with 9 digits: malloc'ed, NUL-terminated; NULL when out of
+ * memory. */
+char *json_dump(const json_value *root, bool indented, size_t *ret_bytes);
+
 /* ---- CPU ------------------------------------------------------------------------------------------------------- */
 
 /* Bundles, oldest first; a bundle is present only with every feature its kernels use and the OS's register support.
@@ -174,14 +188,17 @@ uint64_t topology_memory_limit(void);
 /* ---- memory ---------------------------------------------------------------------------------------------------- */
 
 /* Arena bound to one NUMA node: jemalloc arena with extent hooks over hwloc when the program links jemalloc, blocks
- * straight from hwloc otherwise. Thread-safe. Memory is zeroed on first use only. */
+ * straight from hwloc otherwise. Thread-safe. Memory is zeroed on first use only. Where the system refuses to bind, the
+ * memory is used unbound and one warning is logged. The topology must outlive the arena. Small blocks are dear without
+ * jemalloc: each takes pages of its own. */
 struct arena;
 moesaic_status arena_create(const struct topology *topology, unsigned node, bool huge_pages, struct arena **ret_arena,
                             moesaic_error *error);
 void arena_destroy(struct arena *arena); /* frees everything allocated from it */
-void *arena_alloc(struct arena *arena, size_t bytes, size_t alignment); /* NULL on failure */
-void arena_free(struct arena *arena, void *block);
-uint64_t arena_bytes(const struct arena *arena);
+/* `alignment` is a power of two (0: 1). NULL on failure. */
+void *arena_alloc(struct arena *arena, size_t bytes, size_t alignment);
+void arena_free(struct arena *arena, void *block); /* accepts NULL */
+uint64_t arena_bytes(const struct arena *arena);   /* of the blocks not freed, as the backend rounds them */
 const char *arena_backend(void); /* "jemalloc" or "hwloc" */
 
 /* Plain heap memory aligned for kernels (64 bytes), zeroed; free with free(). NULL on failure or overflow. */

@@ -3,7 +3,6 @@
 #include "topology_internal.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,35 +14,32 @@ enum {
 
 /* ---- sources ---- */
 
-/* Whether a synthetic description asks for a bounded machine: the product of the counts of its levels, which stand at the
- * end of each word outside parentheses and brackets ("pack:2", "4"), is the number of PUs. */
+/* Whether a synthetic description asks for a bounded machine. Each word outside parentheses ends in the count of its level
+ * for each object of the level above ("pack:2", "4"); a word in brackets hangs one memory object on each of them. */
 static bool topology_synthetic_bounded(const char *text) {
-    uint64_t product = 1;
+    uint64_t level = 1, objects = 0;
     int nested = 0;
     if (strlen(text) > TOPOLOGY_SYNTHETIC_BYTES)
         return false;
-    for (const char *p = text; *p;) {
+    for (const char *p = text; *p && objects <= TOPOLOGY_SYNTHETIC_OBJECTS;) {
+        objects += *p == '[' ? level : 0;
         nested += *p == '(' || *p == '[';
         nested -= *p == ')' || *p == ']';
         bool starts = nested == 0 && isdigit((unsigned char)*p) && (p == text || strchr(": \t\n", p[-1]));
-        if (!starts) {
-            p++;
-            continue;
+        char *end = (char *)(uintptr_t)p + 1;
+        if (starts) {
+            unsigned long count = strtoul(p, &end, 0); /* ULONG_MAX when it does not fit: too many as well */
+            level *= count <= TOPOLOGY_SYNTHETIC_OBJECTS ? count : TOPOLOGY_SYNTHETIC_OBJECTS + 1;
+            objects += level;
         }
-        char *end;
-        errno = 0;
-        unsigned long count = strtoul(p, &end, 0);
-        if (errno != 0 || count > TOPOLOGY_SYNTHETIC_OBJECTS || product * (count ? count : 1) > TOPOLOGY_SYNTHETIC_OBJECTS)
-            return false;
-        product *= count ? count : 1;
         p = end;
     }
-    return true;
+    return objects <= TOPOLOGY_SYNTHETIC_OBJECTS;
 }
 
 static moesaic_status topology_set_synthetic(struct topology *topology, const char *text, moesaic_error *error) {
     if (!topology_synthetic_bounded(text))
-        return status_set(error, MOESAIC_E_INPUT, "topology \"%.200s\": more than %d processing units", text,
+        return status_set(error, MOESAIC_E_INPUT, "topology \"%.200s\": more than %d objects", text,
                           TOPOLOGY_SYNTHETIC_OBJECTS);
     if (hwloc_topology_set_synthetic(topology->hwloc, text) != 0)
         return status_set(error, MOESAIC_E_INPUT,
@@ -125,7 +121,8 @@ static moesaic_status topology_find_nodes(struct topology *topology, moesaic_err
 }
 
 /* The node nearest to a core: of those whose CPUs include it the one with the fewest, so that a memory-only expander of
- * the whole machine gives way to the socket's own memory; ties (HBM beside DRAM) go to the lowest index. */
+ * the whole machine gives way to the socket's own memory; ties (HBM beside DRAM) go to the lowest index, and so do cores
+ * whose own node is hidden from this process. */
 static unsigned topology_nearest_node(const struct topology *topology, hwloc_const_bitmap_t cpus) {
     unsigned nearest = 0;
     int fewest = -1;
