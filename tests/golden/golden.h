@@ -5,7 +5,7 @@
 
 #include "model.h"
 
-/* MOESAIC_TEST_DATA joined with `name`; a static buffer of the calling process. */
+/* MOESAIC_TEST_DATA joined with `name`, in a static buffer; an absolute path as it is. */
 const char *golden_path(const char *name);
 
 /* A model with everything that a step needs. */
@@ -21,7 +21,7 @@ struct golden_setup {
     kv_type kv;
     size_t step_tokens;    /* 0: 256 */
 };
-/* Opens tests/data/`name`; aborts the test when anything fails. */
+/* Opens the model at golden_path(name); aborts the test when anything fails. */
 void golden_open(struct golden_engine *engine, const char *name, struct golden_setup setup);
 void golden_close(struct golden_engine *engine);
 
