@@ -39,13 +39,15 @@ static moesaic_status refuse_file(const char *path, moesaic_error *error) {
     if (map.bytes >= 4 && memcmp(map.data, "GGUF", 4) == 0)
         status = status_set(error, MOESAIC_E_UNSUPPORTED, "%s: GGUF files are not supported yet", path);
     else if (has_suffix(path, ".gguf"))
-        status = status_set(error, MOESAIC_E_INPUT, "%s: not a GGUF file: the magic at offset 0 is \"%.*s\", not \"GGUF\"",
-                            path, map.bytes < 4 ? (int)map.bytes : 4, (const char *)map.data);
+        status =
+            status_set(error, MOESAIC_E_INPUT, "%s: not a GGUF file: the magic at offset 0 is \"%.*s\", not \"GGUF\"",
+                       path, map.bytes < 4 ? (int)map.bytes : 4, (const char *)map.data);
     else if (has_suffix(path, ".safetensors"))
-        status = status_set(error, MOESAIC_E_INPUT, "%s: one safetensors file is no model: give the folder that holds it",
-                            path);
+        status = status_set(error, MOESAIC_E_INPUT,
+                            "%s: one safetensors file is no model: give the folder that holds it", path);
     else
-        status = status_set(error, MOESAIC_E_INPUT, "%s: not a model: expected a checkpoint folder with config.json", path);
+        status =
+            status_set(error, MOESAIC_E_INPUT, "%s: not a model: expected a checkpoint folder with config.json", path);
     file_map_close(&map);
     return status;
 }
@@ -54,8 +56,8 @@ static moesaic_status refuse_file(const char *path, moesaic_error *error) {
 static moesaic_status refuse_folder(const char *folder, moesaic_error *error) {
     char *path = NULL;
     DIR *stream = opendir(folder);
-    moesaic_status status = status_set(error, MOESAIC_E_INPUT, "%s: holds no config.json, as a checkpoint folder does",
-                                       folder);
+    moesaic_status status =
+        status_set(error, MOESAIC_E_INPUT, "%s: holds no config.json, as a checkpoint folder does", folder);
     if (!stream)
         return status;
     for (struct dirent *entry = readdir(stream); entry && !path; entry = readdir(stream)) {
@@ -130,13 +132,14 @@ static moesaic_status read_entries(const json_value *map, const char *where, str
     while (json_next(map, &cursor, &key, &value)) {
         const char *file = json_text(value, NULL);
         if (!file)
-            return status_set(error, MOESAIC_E_INPUT, "%s: weight_map: tensor \"%.128s\": its file is not a string", where,
-                              key);
+            return status_set(error, MOESAIC_E_INPUT, "%s: weight_map: tensor \"%.128s\": its file is not a string",
+                              where, key);
         if (!is_plain_name(file))
-            return status_set(error, MOESAIC_E_INPUT,
-                              "%s: weight_map: tensor \"%.128s\": \"%.128s\" is not the name of a .safetensors file inside "
-                              "the folder",
-                              where, key, file);
+            return status_set(
+                error, MOESAIC_E_INPUT,
+                "%s: weight_map: tensor \"%.128s\": \"%.128s\" is not the name of a .safetensors file inside "
+                "the folder",
+                where, key, file);
         entries[count++] = (struct index_entry){key, file};
     }
     qsort(entries, count, sizeof *entries, compare_entries);
@@ -169,8 +172,8 @@ static moesaic_status open_entries(struct checkpoint *checkpoint, const struct i
     for (size_t i = 0; i < count; i++)
         shards += i == 0 || strcmp(entries[i].file, entries[i - 1].file) != 0;
     if (shards == 0 || shards > SHARDS_MAX)
-        return status_set(error, MOESAIC_E_INPUT, "%s: weight_map names %zu files where 1 to %d are allowed", where, shards,
-                          SHARDS_MAX);
+        return status_set(error, MOESAIC_E_INPUT, "%s: weight_map names %zu files where 1 to %d are allowed", where,
+                          shards, SHARDS_MAX);
     checkpoint->shard_names = calloc(shards, sizeof *checkpoint->shard_names);
     checkpoint->shards = calloc(shards, sizeof *checkpoint->shards);
     if (!checkpoint->shard_names || !checkpoint->shards)
@@ -327,11 +330,17 @@ void checkpoint_close(struct checkpoint *checkpoint) {
     free(checkpoint);
 }
 
-const char *checkpoint_path(const struct checkpoint *checkpoint) { return checkpoint->path; }
+const char *checkpoint_path(const struct checkpoint *checkpoint) {
+    return checkpoint->path;
+}
 
-const struct model_config *checkpoint_config(const struct checkpoint *checkpoint) { return &checkpoint->config; }
+const struct model_config *checkpoint_config(const struct checkpoint *checkpoint) {
+    return &checkpoint->config;
+}
 
-size_t checkpoint_count(const struct checkpoint *checkpoint) { return checkpoint->n_tensors; }
+size_t checkpoint_count(const struct checkpoint *checkpoint) {
+    return checkpoint->n_tensors;
+}
 
 const struct tensor *checkpoint_at(const struct checkpoint *checkpoint, size_t index) {
     return index < checkpoint->n_tensors ? &checkpoint->tensors[index] : NULL;
@@ -388,8 +397,13 @@ moesaic_status checkpoint_tensor_rows(const struct checkpoint *checkpoint, const
                           tensor->type_name);
     }
     uint64_t element = format == FORMAT_F32 ? 4 : 2;
-    *ret_weight = (struct weight){.format = format, .layout = LAYOUT_ROWS, .rows = rows, .cols = cols,
-                                  .data = tensor->data + at * cols * element, .bytes = rows * cols * element, .factor = 1};
+    *ret_weight = (struct weight){.format = format,
+                                  .layout = LAYOUT_ROWS,
+                                  .rows = rows,
+                                  .cols = cols,
+                                  .data = tensor->data + at * cols * element,
+                                  .bytes = rows * cols * element,
+                                  .factor = 1};
     return MOESAIC_OK;
 }
 
@@ -402,3 +416,15 @@ moesaic_status checkpoint_weight(const struct checkpoint *checkpoint, const char
         return status;
     return checkpoint_tensor_rows(checkpoint, tensor, 0, rows, cols ? cols : 1, ret_weight, error);
 }
+
+const char *const checkpoint_carried_files[] = {"config.json",
+                                                "generation_config.json",
+                                                "tokenizer.json",
+                                                "tokenizer_config.json",
+                                                "special_tokens_map.json",
+                                                "chat_template.jinja",
+                                                "LICENSE",
+                                                "LICENSE.txt",
+                                                "LICENSE.md",
+                                                "NOTICE",
+                                                NULL};

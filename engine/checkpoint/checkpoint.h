@@ -7,9 +7,15 @@
 #include "quant.h"
 #include "runtime.h"
 
-/* ---- configuration: config.json of one of the supported families, every key that changes a result understood -------- */
+/* ---- configuration: config.json of a supported family, every key that changes a result understood -------------- */
 
-typedef enum model_family { FAMILY_LLAMA, FAMILY_MIXTRAL, FAMILY_QWEN2_MOE, FAMILY_QWEN3_MOE, FAMILY_OLMOE } model_family;
+typedef enum model_family {
+    FAMILY_LLAMA,
+    FAMILY_MIXTRAL,
+    FAMILY_QWEN2_MOE,
+    FAMILY_QWEN3_MOE,
+    FAMILY_OLMOE
+} model_family;
 typedef enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN, ROPE_LONGROPE } rope_type;
 typedef enum qk_norm_type { QK_NORM_NONE, QK_NORM_HEAD, QK_NORM_FULL } qk_norm_type;
 
@@ -61,8 +67,17 @@ moesaic_status config_read(const json_value *root, const json_value *generation,
 /* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 /* Element types of stored tensors that the loader takes (safetensors' names). */
-typedef enum tensor_type { TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_I32, TENSOR_I64, TENSOR_U8, TENSOR_I8, TENSOR_U16,
-                           TENSOR_OTHER } tensor_type;
+typedef enum tensor_type {
+    TENSOR_F32,
+    TENSOR_F16,
+    TENSOR_BF16,
+    TENSOR_I32,
+    TENSOR_I64,
+    TENSOR_U8,
+    TENSOR_I8,
+    TENSOR_U16,
+    TENSOR_OTHER
+} tensor_type;
 struct tensor {
     const char *name;     /* owned by the checkpoint */
     tensor_type type;
@@ -98,6 +113,9 @@ moesaic_status checkpoint_open(const char *path, struct checkpoint **ret_checkpo
 void checkpoint_close(struct checkpoint *checkpoint);
 const char *checkpoint_path(const struct checkpoint *checkpoint);
 const struct model_config *checkpoint_config(const struct checkpoint *checkpoint);
+/* Names of the files beside the weights that travel with a model, NULL-terminated: configuration, tokenizer, template,
+ * licence. */
+extern const char *const checkpoint_carried_files[];
 size_t checkpoint_count(const struct checkpoint *checkpoint);
 const struct tensor *checkpoint_at(const struct checkpoint *checkpoint, size_t index);
 const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const char *name);
@@ -107,7 +125,7 @@ const char *checkpoint_shard_name(const struct checkpoint *checkpoint, uint32_t 
 moesaic_status checkpoint_weight(const struct checkpoint *checkpoint, const char *name, uint64_t rows, uint64_t cols,
                                  struct weight *ret_weight, moesaic_error *error);
 
-/* ---- weights by role: what the forward pass reads, filled from a checkpoint (or a packed artifact) -------------------- */
+/* ---- weights by role: what the forward pass reads, filled from a checkpoint (or a packed artifact) -------------- */
 
 struct layer_weights {
     const float *attention_norm, *ffn_norm;     /* [hidden]: input_layernorm, post_attention_layernorm */
@@ -133,7 +151,7 @@ struct model_weights {
     uint32_t n_layers;
     struct layer_weights *layers;               /* [n_layers] */
     struct ffn_weights *experts;                /* the block behind every layer's experts; NULL in dense models */
-    float *vectors;                             /* the block behind every float pointer above; 64-byte aligned vectors */
+    float *vectors;                             /* the block behind every float pointer above, each 64-byte aligned */
 };
 /* Fails with MOESAIC_E_MEMORY only: checkpoint_open has already checked every tensor against the configuration. */
 moesaic_status checkpoint_bind(const struct checkpoint *checkpoint, struct model_weights **ret_weights,

@@ -53,7 +53,8 @@ bool config_has(const json_value *object, const char *key);
 /* Short text of a JSON value for messages; returns `text`. */
 const char *config_value_text(const json_value *value, char *text, size_t bytes);
 
-/* Reads rope_parameters or rope_scaling and what stands beside them; needs head_dim and max_position, sets rotary_dim. */
+/* Reads rope_parameters or rope_scaling and what stands beside them; needs head_dim and max_position, sets rotary_dim.
+ */
 void config_read_rope(struct config_reader *reader, double default_theta, struct model_config *config);
 /* Refuses every key that changes the result in some model and that this family does not apply; logs unknown ones. */
 void config_check_keys(struct config_reader *reader);
@@ -64,10 +65,10 @@ struct checkpoint {
     char *path;
     struct model_config config;
     uint32_t n_shards;
-    char **shard_names;             /* [n_shards], file names inside the folder */
-    struct safetensors **shards;    /* [n_shards] */
+    char **shard_names;          /* [n_shards], file names inside the folder */
+    struct safetensors **shards; /* [n_shards] */
     size_t n_tensors;
-    struct tensor *tensors;         /* [n_tensors], sorted by name; names belong to the shards */
+    struct tensor *tensors; /* [n_tensors], sorted by name; names belong to the shards */
 };
 /* Finds a tensor and checks its shape; missing or of another shape: MOESAIC_E_INPUT naming tensor and file. */
 moesaic_status checkpoint_tensor(const struct checkpoint *checkpoint, const char *name, uint32_t rank,

@@ -25,26 +25,90 @@ struct family_info {
 };
 
 static const struct family_info families[] = {
-    [FAMILY_LLAMA] = {.model_type = "llama", .architecture = "LlamaForCausalLM", .hidden = 4096, .layers = 32,
-                      .heads = 32, .vocab = 32000, .intermediate = 11008, .norm_epsilon = 1e-6, .rope_theta = 1e4,
-                      .max_position = 2048, .bos = 1, .pad = -1, .eos = 2},
-    [FAMILY_MIXTRAL] = {.model_type = "mixtral", .architecture = "MixtralForCausalLM", .hidden = 4096, .layers = 32,
-                        .heads = 32, .kv_heads = 8, .vocab = 32000, .intermediate = 14336, .experts = 8, .top_k = 2,
-                        .norm_epsilon = 1e-5, .rope_theta = 1e6, .max_position = 131072, .bos = 1, .pad = -1, .eos = 2,
-                        .experts_use_intermediate = true, .always_renormalises = true},
-    [FAMILY_QWEN2_MOE] = {.model_type = "qwen2_moe", .architecture = "Qwen2MoeForCausalLM", .hidden = 2048,
-                          .layers = 24, .heads = 16, .kv_heads = 16, .vocab = 151936, .intermediate = 5632,
-                          .experts = 60, .top_k = 4, .moe_intermediate = 1408, .shared_intermediate = 5632,
-                          .norm_epsilon = 1e-6, .rope_theta = 1e4, .max_position = 32768, .bos = -1, .pad = -1,
+    [FAMILY_LLAMA] = {.model_type = "llama",
+                      .architecture = "LlamaForCausalLM",
+                      .hidden = 4096,
+                      .layers = 32,
+                      .heads = 32,
+                      .vocab = 32000,
+                      .intermediate = 11008,
+                      .norm_epsilon = 1e-6,
+                      .rope_theta = 1e4,
+                      .max_position = 2048,
+                      .bos = 1,
+                      .pad = -1,
+                      .eos = 2},
+    [FAMILY_MIXTRAL] = {.model_type = "mixtral",
+                        .architecture = "MixtralForCausalLM",
+                        .hidden = 4096,
+                        .layers = 32,
+                        .heads = 32,
+                        .kv_heads = 8,
+                        .vocab = 32000,
+                        .intermediate = 14336,
+                        .experts = 8,
+                        .top_k = 2,
+                        .norm_epsilon = 1e-5,
+                        .rope_theta = 1e6,
+                        .max_position = 131072,
+                        .bos = 1,
+                        .pad = -1,
+                        .eos = 2,
+                        .experts_use_intermediate = true,
+                        .always_renormalises = true},
+    [FAMILY_QWEN2_MOE] = {.model_type = "qwen2_moe",
+                          .architecture = "Qwen2MoeForCausalLM",
+                          .hidden = 2048,
+                          .layers = 24,
+                          .heads = 16,
+                          .kv_heads = 16,
+                          .vocab = 151936,
+                          .intermediate = 5632,
+                          .experts = 60,
+                          .top_k = 4,
+                          .moe_intermediate = 1408,
+                          .shared_intermediate = 5632,
+                          .norm_epsilon = 1e-6,
+                          .rope_theta = 1e4,
+                          .max_position = 32768,
+                          .bos = -1,
+                          .pad = -1,
                           .eos = -1},
-    [FAMILY_QWEN3_MOE] = {.model_type = "qwen3_moe", .architecture = "Qwen3MoeForCausalLM", .hidden = 2048,
-                          .layers = 24, .heads = 32, .kv_heads = 4, .vocab = 151936, .intermediate = 6144,
-                          .experts = 128, .top_k = 8, .moe_intermediate = 768, .norm_epsilon = 1e-6, .rope_theta = 1e4,
-                          .max_position = 32768, .bos = -1, .pad = -1, .eos = -1, .qk_norm = QK_NORM_HEAD},
-    [FAMILY_OLMOE] = {.model_type = "olmoe", .architecture = "OlmoeForCausalLM", .hidden = 2048, .layers = 16,
-                      .heads = 16, .vocab = 50304, .intermediate = 2048, .experts = 64, .top_k = 8,
-                      .norm_epsilon = 1e-5, .rope_theta = 1e4, .max_position = 4096, .bos = -1, .pad = 1, .eos = 50279,
-                      .qk_norm = QK_NORM_FULL, .experts_use_intermediate = true},
+    [FAMILY_QWEN3_MOE] = {.model_type = "qwen3_moe",
+                          .architecture = "Qwen3MoeForCausalLM",
+                          .hidden = 2048,
+                          .layers = 24,
+                          .heads = 32,
+                          .kv_heads = 4,
+                          .vocab = 151936,
+                          .intermediate = 6144,
+                          .experts = 128,
+                          .top_k = 8,
+                          .moe_intermediate = 768,
+                          .norm_epsilon = 1e-6,
+                          .rope_theta = 1e4,
+                          .max_position = 32768,
+                          .bos = -1,
+                          .pad = -1,
+                          .eos = -1,
+                          .qk_norm = QK_NORM_HEAD},
+    [FAMILY_OLMOE] = {.model_type = "olmoe",
+                      .architecture = "OlmoeForCausalLM",
+                      .hidden = 2048,
+                      .layers = 16,
+                      .heads = 16,
+                      .vocab = 50304,
+                      .intermediate = 2048,
+                      .experts = 64,
+                      .top_k = 8,
+                      .norm_epsilon = 1e-5,
+                      .rope_theta = 1e4,
+                      .max_position = 4096,
+                      .bos = -1,
+                      .pad = 1,
+                      .eos = 50279,
+                      .qk_norm = QK_NORM_FULL,
+                      .experts_use_intermediate = true},
 };
 enum { N_FAMILIES = sizeof families / sizeof *families, QWEN_WINDOW_DEFAULT = 4096, QWEN_WINDOW_LAYERS_DEFAULT = 28 };
 
@@ -127,8 +191,8 @@ static void read_family(struct config_reader *reader, struct model_config *confi
     const char *model_type = json_text(json_get(reader->root, "model_type"), NULL);
     const char *architecture = first_architecture(reader->root);
     if (!model_type && !architecture) {
-        reader->status = status_set(reader->error, MOESAIC_E_INPUT, "%s: has neither \"model_type\" nor \"architectures\"",
-                                    reader->where);
+        reader->status = status_set(reader->error, MOESAIC_E_INPUT,
+                                    "%s: has neither \"model_type\" nor \"architectures\"", reader->where);
         return;
     }
     int by_type = model_type ? family_of(model_type, NULL) : -1;
@@ -172,16 +236,17 @@ static void read_attention_sizes(struct config_reader *reader, const struct fami
     if (reader->status != MOESAIC_OK)
         return;
     if (config->heads % config->kv_heads != 0)
-        reader->status = status_set(reader->error, MOESAIC_E_INPUT,
-                                    "%s: num_attention_heads %" PRIu32 " is not a multiple of num_key_value_heads %" PRIu32,
-                                    reader->where, config->heads, config->kv_heads);
+        reader->status =
+            status_set(reader->error, MOESAIC_E_INPUT,
+                       "%s: num_attention_heads %" PRIu32 " is not a multiple of num_key_value_heads %" PRIu32,
+                       reader->where, config->heads, config->kv_heads);
     config->head_dim = config->hidden / config->heads;
     config_read_u32(reader, "head_dim", 1, CONFIG_HEAD_DIM_MAX, &config->head_dim);
     if (reader->status == MOESAIC_OK && (config->head_dim == 0 || config->head_dim > CONFIG_HEAD_DIM_MAX))
-        reader->status = status_set(reader->error, MOESAIC_E_INPUT,
-                                    "%s: hidden_size %" PRIu32 " / num_attention_heads %" PRIu32
-                                    " gives no head size in 1..%d",
-                                    reader->where, config->hidden, config->heads, CONFIG_HEAD_DIM_MAX);
+        reader->status =
+            status_set(reader->error, MOESAIC_E_INPUT,
+                       "%s: hidden_size %" PRIu32 " / num_attention_heads %" PRIu32 " gives no head size in 1..%d",
+                       reader->where, config->hidden, config->heads, CONFIG_HEAD_DIM_MAX);
 }
 
 /* num_experts and num_local_experts are two names of one setting. */
@@ -252,10 +317,14 @@ static void read_activation(struct config_reader *reader, struct model_config *c
         const char *name;
         activation_type type;
     } known[] = {
-        {"silu", ACTIVATION_SILU},           {"swish", ACTIVATION_SILU},
-        {"gelu", ACTIVATION_GELU},           {"gelu_python", ACTIVATION_GELU},
-        {"gelu_new", ACTIVATION_GELU_TANH},  {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH},
-        {"gelu_fast", ACTIVATION_GELU_TANH}, {"gelu_python_tanh", ACTIVATION_GELU_TANH},
+        {"silu", ACTIVATION_SILU},
+        {"swish", ACTIVATION_SILU},
+        {"gelu", ACTIVATION_GELU},
+        {"gelu_python", ACTIVATION_GELU},
+        {"gelu_new", ACTIVATION_GELU_TANH},
+        {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH},
+        {"gelu_fast", ACTIVATION_GELU_TANH},
+        {"gelu_python_tanh", ACTIVATION_GELU_TANH},
         {"gelu_accurate", ACTIVATION_GELU_TANH},
     };
     const json_value *value = json_get(reader->root, "hidden_act");
@@ -324,8 +393,8 @@ static uint32_t read_window(struct config_reader *reader, const struct model_con
         return 0;
     bool applies = qwen || config->family == FAMILY_MIXTRAL;
     int64_t window = qwen ? QWEN_WINDOW_DEFAULT : 0;
-    reader->status = json_read_int(reader->root, "sliding_window", 1, config_position_max, reader->where, &window,
-                                   reader->error);
+    reader->status =
+        json_read_int(reader->root, "sliding_window", 1, config_position_max, reader->where, &window, reader->error);
     if (!applies && window > 0 && window < config->max_position)
         config_refuse(reader, MOESAIC_E_UNSUPPORTED, "sliding_window", value, "the family attends to every position");
     return applies ? (uint32_t)window : 0;

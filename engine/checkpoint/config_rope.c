@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads how positions are encoded: rope_parameters (transformers 5) or rope_theta and rope_scaling (published files). */
+/* Reads how positions are encoded: rope_parameters (transformers 5) or rope_theta and rope_scaling (published files).
+ */
 #include "checkpoint_internal.h"
 
 #include <math.h>
@@ -10,9 +11,15 @@ static const double rope_number_max = 1e12;
 
 /* The keys that some rope type reads, and `finetuned`, which published files carry along. */
 static const char *const rope_keys[] = {
-    "rope_type", "type", "rope_theta", "partial_rotary_factor", "factor", "low_freq_factor", "high_freq_factor",
-    "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate", "attention_factor",
-    "original_max_position_embeddings", "short_factor", "long_factor", "finetuned",
+    "rope_type",        "type",
+    "rope_theta",       "partial_rotary_factor",
+    "factor",           "low_freq_factor",
+    "high_freq_factor", "beta_fast",
+    "beta_slow",        "mscale",
+    "mscale_all_dim",   "truncate",
+    "attention_factor", "original_max_position_embeddings",
+    "short_factor",     "long_factor",
+    "finetuned",
 };
 
 struct rope_reader {
@@ -69,9 +76,9 @@ static void rope_read_rotary(struct rope_reader *rope, struct model_config *conf
 }
 
 static void rope_read_type(struct rope_reader *rope, struct rope_config *config) {
-    static const char *const names[] = {[ROPE_DEFAULT] = "default", [ROPE_LINEAR] = "linear",
-                                        [ROPE_DYNAMIC] = "dynamic", [ROPE_LLAMA3] = "llama3",
-                                        [ROPE_YARN] = "yarn",       [ROPE_LONGROPE] = "longrope"};
+    static const char *const names[] = {
+        [ROPE_DEFAULT] = "default", [ROPE_LINEAR] = "linear", [ROPE_DYNAMIC] = "dynamic",
+        [ROPE_LLAMA3] = "llama3",   [ROPE_YARN] = "yarn",     [ROPE_LONGROPE] = "longrope"};
     const char *key = config_has(rope->object, "rope_type") ? "rope_type" : "type";
     const json_value *value = json_get(rope->object, key);
     config->type = ROPE_DEFAULT;
@@ -107,9 +114,9 @@ static void rope_read_original(struct rope_reader *rope, struct rope_config *con
     struct config_reader *reader = rope->reader;
     bool top = config_has(reader->root, key); /* wins over the one in rope_scaling, as in transformers */
     if (reader->status == MOESAIC_OK)
-        reader->status = json_read_int(top ? reader->root : rope->object, key, 1, config_position_max,
-                                       top ? reader->where : rope->where, &config->original_max_position,
-                                       reader->error);
+        reader->status =
+            json_read_int(top ? reader->root : rope->object, key, 1, config_position_max,
+                          top ? reader->where : rope->where, &config->original_max_position, reader->error);
 }
 
 /* factor, or max_position / original where the type derives it. */
@@ -141,8 +148,7 @@ static void rope_read_list(struct rope_reader *rope, const char *key, uint32_t c
     }
 }
 
-static void rope_read_longrope(struct rope_reader *rope, const struct model_config *model,
-                               struct rope_config *config) {
+static void rope_read_longrope(struct rope_reader *rope, const struct model_config *model, struct rope_config *config) {
     if (model->rotary_dim / 2 > CONFIG_ROPE_FACTORS_MAX) {
         config_refuse(rope->reader, MOESAIC_E_UNSUPPORTED, "long_factor", json_get(rope->object, "long_factor"),
                       "at most 512 factors are supported");

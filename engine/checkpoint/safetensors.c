@@ -11,8 +11,8 @@ enum { HEADER_AT = 8 }; /* behind the length of the header, a little-endian 64-b
 
 struct safetensors {
     struct file_map map;
-    char *names;              /* every tensor's name, NUL-terminated, one after another */
-    struct tensor *tensors;   /* [count], in the order of their data */
+    char *names;                   /* every tensor's name, NUL-terminated, one after another */
+    struct tensor *tensors;        /* [count], in the order of their data */
     const struct tensor **by_name; /* [count] */
     size_t count;
 };
@@ -20,12 +20,28 @@ struct safetensors {
 /* ---- element types ---- */
 
 static const struct tensor_type_info tensor_types[] = {
-    {"F32", TENSOR_F32, 32},     {"F16", TENSOR_F16, 16},     {"BF16", TENSOR_BF16, 16},   {"I32", TENSOR_I32, 32},
-    {"I64", TENSOR_I64, 64},     {"U8", TENSOR_U8, 8},        {"I8", TENSOR_I8, 8},        {"U16", TENSOR_U16, 16},
-    {"F64", TENSOR_OTHER, 64},   {"U64", TENSOR_OTHER, 64},   {"U32", TENSOR_OTHER, 32},   {"I16", TENSOR_OTHER, 16},
-    {"BOOL", TENSOR_OTHER, 8},   {"C64", TENSOR_OTHER, 64},   {"F8_E4M3", TENSOR_OTHER, 8}, {"F8_E5M2", TENSOR_OTHER, 8},
-    {"F8_E8M0", TENSOR_OTHER, 8}, {"F8_E4M3FNUZ", TENSOR_OTHER, 8}, {"F8_E5M2FNUZ", TENSOR_OTHER, 8},
-    {"F6_E2M3", TENSOR_OTHER, 6}, {"F6_E3M2", TENSOR_OTHER, 6}, {"F4", TENSOR_OTHER, 4},
+    {"F32", TENSOR_F32, 32},
+    {"F16", TENSOR_F16, 16},
+    {"BF16", TENSOR_BF16, 16},
+    {"I32", TENSOR_I32, 32},
+    {"I64", TENSOR_I64, 64},
+    {"U8", TENSOR_U8, 8},
+    {"I8", TENSOR_I8, 8},
+    {"U16", TENSOR_U16, 16},
+    {"F64", TENSOR_OTHER, 64},
+    {"U64", TENSOR_OTHER, 64},
+    {"U32", TENSOR_OTHER, 32},
+    {"I16", TENSOR_OTHER, 16},
+    {"BOOL", TENSOR_OTHER, 8},
+    {"C64", TENSOR_OTHER, 64},
+    {"F8_E4M3", TENSOR_OTHER, 8},
+    {"F8_E5M2", TENSOR_OTHER, 8},
+    {"F8_E8M0", TENSOR_OTHER, 8},
+    {"F8_E4M3FNUZ", TENSOR_OTHER, 8},
+    {"F8_E5M2FNUZ", TENSOR_OTHER, 8},
+    {"F6_E2M3", TENSOR_OTHER, 6},
+    {"F6_E3M2", TENSOR_OTHER, 6},
+    {"F4", TENSOR_OTHER, 4},
 };
 enum { N_TENSOR_TYPES = sizeof tensor_types / sizeof *tensor_types };
 
@@ -119,8 +135,8 @@ static moesaic_status read_offsets(const json_value *entry, const char *path, co
         return tensor_bad(error, path, tensor->name, "data_offsets is not an array of two integers >= 0");
     if (begin > end || end > data_bytes)
         return status_set(error, MOESAIC_E_INPUT,
-                          "%s: tensor \"%.128s\": data_offsets [%" PRIu64 ", %" PRIu64 "] lie outside the file's %" PRIu64
-                          " bytes of data",
+                          "%s: tensor \"%.128s\": data_offsets [%" PRIu64 ", %" PRIu64
+                          "] lie outside the file's %" PRIu64 " bytes of data",
                           path, tensor->name, begin, end, data_bytes);
     char text[200];
     tensor_shape_text(tensor->rank, tensor->shape, text, sizeof text);
@@ -163,7 +179,8 @@ static moesaic_status find_header(const struct file_map *map, const char *path, 
         bytes = bytes << 8 | map->data[i];
     if (bytes > SAFETENSORS_HEADER_MAX || bytes > map->bytes - HEADER_AT)
         return status_set(error, MOESAIC_E_INPUT,
-                          "%s: the header length at offset 0 is %" PRIu64 ": the file has %zu bytes behind it and %d are "
+                          "%s: the header length at offset 0 is %" PRIu64
+                          ": the file has %zu bytes behind it and %d are "
                           "allowed",
                           path, bytes, map->bytes - HEADER_AT, SAFETENSORS_HEADER_MAX);
     if (bytes == 0 || map->data[HEADER_AT] != '{')
@@ -185,7 +202,9 @@ static moesaic_status check_metadata(const json_value *metadata, const char *pat
     return MOESAIC_OK;
 }
 
-static bool is_metadata(const char *key) { return strcmp(key, "__metadata__") == 0; }
+static bool is_metadata(const char *key) {
+    return strcmp(key, "__metadata__") == 0;
+}
 
 /* Counts the tensors and makes room for them and their names. Both are bounded by the size of the header. */
 static moesaic_status make_room(struct safetensors *file, const json_value *header, const char *path,
@@ -248,17 +267,18 @@ static moesaic_status check_tiling(struct safetensors *file, size_t header_bytes
     for (size_t i = 0; i < file->count; i++) {
         const struct tensor *tensor = &file->tensors[i];
         if (tensor->data != expected)
-            return status_set(error, MOESAIC_E_INPUT,
-                              "%s: tensor \"%.128s\": its data begins at offset %zu, %s the tensor before it, which ends "
-                              "at %zu",
-                              path, tensor->name, (size_t)(tensor->data - start),
-                              tensor->data < expected ? "inside" : "leaving a hole behind", (size_t)(expected - start));
+            return status_set(
+                error, MOESAIC_E_INPUT,
+                "%s: tensor \"%.128s\": its data begins at offset %zu, %s the tensor before it, which ends "
+                "at %zu",
+                path, tensor->name, (size_t)(tensor->data - start),
+                tensor->data < expected ? "inside" : "leaving a hole behind", (size_t)(expected - start));
         expected += tensor->bytes;
     }
     size_t left = (size_t)(file->map.data + file->map.bytes - expected);
     if (left > 0)
-        return status_set(error, MOESAIC_E_INPUT, "%s: %zu bytes at the end belong to no tensor (data offset %zu)", path,
-                          left, (size_t)(expected - start));
+        return status_set(error, MOESAIC_E_INPUT, "%s: %zu bytes at the end belong to no tensor (data offset %zu)",
+                          path, left, (size_t)(expected - start));
     return MOESAIC_OK;
 }
 
@@ -318,7 +338,9 @@ void safetensors_close(struct safetensors *file) {
     free(file);
 }
 
-size_t safetensors_count(const struct safetensors *file) { return file->count; }
+size_t safetensors_count(const struct safetensors *file) {
+    return file->count;
+}
 
 const struct tensor *safetensors_at(const struct safetensors *file, size_t index) {
     return index < file->count ? &file->tensors[index] : NULL;

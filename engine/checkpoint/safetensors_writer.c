@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writer of .safetensors files: a header of declared tensors, then their bytes, streamed; the file appears when whole. */
+/* Writer of .safetensors files: a header of declared tensors, then their bytes, streamed; the file appears when whole.
+ */
 #include "checkpoint_internal.h"
 
 #include <errno.h>
@@ -59,9 +60,8 @@ moesaic_status safetensors_writer_open(const char *path, struct safetensors_writ
     writer->header = json_make_object();
     bool made = json_put(metadata, "format", json_make_text("pt", 2)); /* transformers asks for it */
     made = json_put(writer->header, "__metadata__", made ? metadata : (json_free(metadata), NULL));
-    moesaic_status status = made && writer->path && writer->temporary
-                                ? writer_create(writer, name_bytes, error)
-                                : status_no_memory(error, path, name_bytes);
+    moesaic_status status = made && writer->path && writer->temporary ? writer_create(writer, name_bytes, error)
+                                                                      : status_no_memory(error, path, name_bytes);
     if (status != MOESAIC_OK) {
         safetensors_writer_close(writer);
         return status;
@@ -100,7 +100,8 @@ moesaic_status safetensors_writer_declare(struct safetensors_writer *writer, con
     for (size_t i = 0; name[i];) {
         unsigned span = utf8_span(name + i, strlen(name + i));
         if (span == 0)
-            return status_set(error, MOESAIC_E_USAGE, "%s: a tensor's name is not UTF-8: \"%.128s\"", writer->path, name);
+            return status_set(error, MOESAIC_E_USAGE, "%s: a tensor's name is not UTF-8: \"%.128s\"", writer->path,
+                              name);
         i += span;
     }
     moesaic_status status = put_entry(writer, name, info->name, rank, shape, bytes, error);
@@ -116,6 +117,8 @@ static moesaic_status write_header(struct safetensors_writer *writer, moesaic_er
         return status_no_memory(error, writer->path, bytes);
     size_t padded = size_round_up(bytes + 8, DATA_ALIGNMENT) - 8;
     moesaic_status status = MOESAIC_OK;
+    char blanks[DATA_ALIGNMENT];
+    memset(blanks, ' ', sizeof blanks);
     uint8_t length[8];
     for (int i = 0; i < 8; i++)
         length[i] = (uint8_t)((uint64_t)padded >> (8 * i));
@@ -123,7 +126,7 @@ static moesaic_status write_header(struct safetensors_writer *writer, moesaic_er
         status = status_set(error, MOESAIC_E_USAGE, "%s: too many tensors for one safetensors file", writer->path);
     else if (fwrite(length, 1, sizeof length, writer->stream) != sizeof length ||
              fwrite(text, 1, bytes, writer->stream) != bytes ||
-             (padded > bytes && fprintf(writer->stream, "%*s", (int)(padded - bytes), "") < 0))
+             fwrite(blanks, 1, padded - bytes, writer->stream) != padded - bytes)
         status = writer_failed(writer, "write", error);
     free(text);
     writer->header_written = true;
@@ -147,8 +150,10 @@ moesaic_status safetensors_writer_data(struct safetensors_writer *writer, const 
 
 moesaic_status safetensors_writer_finish(struct safetensors_writer *writer, moesaic_error *error) {
     if (writer->failed || !writer->stream || writer->written != writer->declared)
-        return status_set(error, MOESAIC_E_USAGE, "%s: finished after a failure, twice, or with %" PRIu64 " of %" PRIu64
-                          " declared bytes written", writer->path, writer->written, writer->declared);
+        return status_set(error, MOESAIC_E_USAGE,
+                          "%s: finished after a failure, twice, or with %" PRIu64 " of %" PRIu64
+                          " declared bytes written",
+                          writer->path, writer->written, writer->declared);
     moesaic_status status = writer->header_written ? MOESAIC_OK : write_header(writer, error);
     if (status == MOESAIC_OK && (fflush(writer->stream) != 0 || fsync(fileno(writer->stream)) != 0))
         status = writer_failed(writer, "write", error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: a config.json from anywhere is refused, or every number in it is one that the forward pass can work with.
- * The same text serves as generation_config.json. */
+/* Fuzz target: a config.json from anywhere is refused, or every number in it is one that the forward pass can work
+ * with. The same text serves as generation_config.json. */
 #include <math.h>
 #include <stdlib.h>
 

@@ -24,7 +24,9 @@ struct folder folder_make(void) {
     return folder;
 }
 
-const char *folder_file(const struct folder *folder, const char *name) { return joined(folder->path, name); }
+const char *folder_file(const struct folder *folder, const char *name) {
+    return joined(folder->path, name);
+}
 
 const char *data_path(const char *relative) {
     const char *root = getenv("MOESAIC_TEST_DATA");
@@ -95,8 +97,9 @@ void tensors_rewrite(const char *from, const char *to, edit_function *edit, void
     size_t count = edited(file, edit, user, edits);
     cr_assert_eq(safetensors_writer_open(to, &writer, &error), MOESAIC_OK, "%s", error.message);
     for (size_t i = 0; i < count; i++)
-        cr_assert_eq(safetensors_writer_declare(writer, edits[i].name, edits[i].type, edits[i].rank, edits[i].shape,
-                                                &error), MOESAIC_OK, "%s", error.message);
+        cr_assert_eq(
+            safetensors_writer_declare(writer, edits[i].name, edits[i].type, edits[i].rank, edits[i].shape, &error),
+            MOESAIC_OK, "%s", error.message);
     for (size_t i = 0; i < count; i++)
         cr_assert_eq(safetensors_writer_data(writer, edits[i].data, edits[i].bytes, &error), MOESAIC_OK, "%s",
                      error.message);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checkpoint folders of every family, opened and bound; variants of their layout; the damaged ones and what they say. */
+/* Checkpoint folders of every family, opened and bound; variants of their layout; the damaged ones and what they say.
+ */
 #include "checkpoint_folder.h"
 
 #include <math.h>
@@ -353,14 +354,14 @@ static const struct {
     {"safetensors-truncated", MOESAIC_E_INPUT, "/model.safetensors: tensor \"", "lie outside the file's 52940 bytes"},
     {"safetensors-header-length-huge", MOESAIC_E_INPUT, "/model.safetensors: ", "offset 0 is 9223372036854775807"},
     {"safetensors-header-not-json", MOESAIC_E_INPUT, "/model.safetensors: ", "offset 8 does not begin with '{'"},
-    {"safetensors-overlap", MOESAIC_E_INPUT, "/model.safetensors: tensor \"model.layers.0.mlp.experts.1.gate_proj.weight",
-     "begins at offset 60736, inside"},
+    {"safetensors-overlap", MOESAIC_E_INPUT,
+     "/model.safetensors: tensor \"model.layers.0.mlp.experts.1.gate_proj.weight", "begins at offset 60736, inside"},
     {"safetensors-offset-out-of-range", MOESAIC_E_INPUT, "tensor \"model.layers.0.self_attn.q_proj.weight\"",
      "[1000000000000, 1000000002048]"},
     {"safetensors-dtype-mismatch", MOESAIC_E_INPUT, "tensor \"model.layers.0.self_attn.q_proj.weight\"",
      "F32 [32, 32] takes 4096 bytes"},
-    {"tensor-shape-vs-config", MOESAIC_E_INPUT,
-     "/model.safetensors: tensor \"model.layers.0.self_attn.q_proj.weight\"", "shape [16, 32] where"},
+    {"tensor-shape-vs-config", MOESAIC_E_INPUT, "/model.safetensors: tensor \"model.layers.0.self_attn.q_proj.weight\"",
+     "shape [16, 32] where"},
     {"missing-tensor", MOESAIC_E_INPUT, "tensor \"model.layers.0.mlp.experts.2.down_proj.weight\"", "is missing"},
     {"missing-shard", MOESAIC_E_INPUT, "/model-00002-of-00002.safetensors: no such file", "index.json names it"},
     {"index-path-escape", MOESAIC_E_INPUT, "/model.safetensors.index.json: ", "etc/passwd\" is not the name"},
@@ -391,7 +392,8 @@ Test(checkpoint, opens_what_is_damaged_elsewhere_only) {
 }
 
 Test(checkpoint, says_what_a_path_is_instead) {
-    refused(data_path("bad/gguf-wrong-magic/model.gguf"), MOESAIC_E_INPUT, "model.gguf: ", "magic at offset 0 is \"GGUX\"");
+    refused(data_path("bad/gguf-wrong-magic/model.gguf"), MOESAIC_E_INPUT,
+            "model.gguf: ", "magic at offset 0 is \"GGUX\"");
     refused(data_path("bad/gguf-wrong-magic"), MOESAIC_E_INPUT, "model.gguf: ", "\"GGUX\"");
     refused(data_path("bad/gguf-huge-string/model.gguf"), MOESAIC_E_UNSUPPORTED, "GGUF", "not supported yet");
     refused(data_path("bad/_valid/model.safetensors"), MOESAIC_E_INPUT, "model.safetensors: ", "give the folder");
@@ -424,7 +426,9 @@ Test(checkpoint, refuses_tensors_that_contradict_the_config) {
         moesaic_status status;
         const char *why;
     } cases[] = {
-        {{"model.norm.weight", 2, {1, 32}, TENSOR_BF16}, MOESAIC_E_INPUT, "shape [1, 32] where config.json implies [32]"},
+        {{"model.norm.weight", 2, {1, 32}, TENSOR_BF16},
+         MOESAIC_E_INPUT,
+         "shape [1, 32] where config.json implies [32]"},
         {{"model.norm.weight", 1, {32}, TENSOR_U16}, MOESAIC_E_UNSUPPORTED, "weights of type U16 are not supported"},
         {{"model.layers.0.self_attn.q_norm.weight", 1, {8}, TENSOR_F32}, MOESAIC_E_INPUT, "implies [16]"},
         {{"model.layers.0.mlp.gate.weight", 2, {32, 4}, TENSOR_BF16}, MOESAIC_E_INPUT, "shape [32, 4]"},
@@ -443,14 +447,16 @@ Test(checkpoint, refuses_configs_that_contradict_the_tensors) {
     static const struct {
         const char *from, *to, *what, *why;
     } cases[] = {
-        {"\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2", "model.layers.1.self_attn.q_proj.weight", "is missing"},
+        {"\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2", "model.layers.1.self_attn.q_proj.weight",
+         "is missing"},
         {"\"num_experts\": 4", "\"num_experts\": 65535", "model.layers.0.mlp.gate.weight", "implies [65535, 32]"},
         {"\"num_experts\": 4", "\"num_experts\": 3", "model.layers.0.mlp.gate.weight", "implies [3, 32]"},
         {"\"vocab_size\": 916", "\"vocab_size\": 917", "model.embed_tokens.weight", "implies [917, 32]"},
         {"\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "lm_head.weight", "is missing"},
         {"\"attention_bias\": false", "\"attention_bias\": true", "model.layers.0.self_attn.q_proj.bias", "is missing"},
         {"\"mlp_only_layers\": []", "\"mlp_only_layers\": [0]", "model.layers.0.mlp.gate_proj.weight", "is missing"},
-        {"\"moe_intermediate_size\": 32", "\"moe_intermediate_size\": 33", "experts.0.gate_proj.weight", "implies [33, 32]"},
+        {"\"moe_intermediate_size\": 32", "\"moe_intermediate_size\": 33", "experts.0.gate_proj.weight",
+         "implies [33, 32]"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *config = config_with(cases[i].from, cases[i].to);
@@ -490,7 +496,8 @@ static const struct {
     {"{\"weight_map\": {\"nothing\": \"one.safetensors\"}}", "tensor \"nothing\"", "is not in \"one.safetensors\""},
     {"{\"weight_map\": {\"model.norm.weight\": \"absent.safetensors\"}}", "absent.safetensors", "no such file"},
     {"{\"weight_map\": {\"a\": \"one.safetensors\", \"a\": \"one.safetensors\"}}", "index.json", "duplicate key \"a\""},
-    {"{\"weight_map\": {\"model.norm.weight\": \"one.safetensors\", \"model.embed_tokens.weight\": \"two.safetensors\"}}",
+    {"{\"weight_map\": {\"model.norm.weight\": \"one.safetensors\", \"model.embed_tokens.weight\": "
+     "\"two.safetensors\"}}",
      "is both in one.safetensors", "in two.safetensors"},
 };
 

@@ -54,8 +54,8 @@ static void refused(const char *family, const char *more, moesaic_status status,
     memset(&config, 0x55, sizeof config);
     cr_expect_eq(read_texts(text, NULL, &config, &error), status, "%s: %s: %s", family, more, error.message);
     cr_expect_eq(config.hidden, 0x55555555, "the output was touched");
-    cr_expect(strstr(error.message, "f/config.json") && strstr(error.message, why), "%s: %s: \"%s\" does not hold \"%s\"",
-              family, more, error.message, why);
+    cr_expect(strstr(error.message, "f/config.json") && strstr(error.message, why),
+              "%s: %s: \"%s\" does not hold \"%s\"", family, more, error.message, why);
     free(text);
 }
 
@@ -128,7 +128,8 @@ Test(config, architecture_alone_names_the_family) {
 }
 
 Test(config, reads_both_names_of_the_experts) {
-    struct model_config *a = accepted("qwen3_moe", "'num_experts':6"), *b = accepted("qwen3_moe", "'num_local_experts':6"),
+    struct model_config *a = accepted("qwen3_moe", "'num_experts':6"),
+                        *b = accepted("qwen3_moe", "'num_local_experts':6"),
                         *c = accepted("mixtral", "'num_experts':6,'num_local_experts':6");
     cr_expect(a->experts == 6 && b->experts == 6 && c->experts == 6);
     free(a), free(b), free(c);
@@ -199,8 +200,11 @@ Test(config, reads_activations) {
     static const struct {
         const char *name;
         activation_type type;
-    } names[] = {{"silu", ACTIVATION_SILU}, {"swish", ACTIVATION_SILU}, {"gelu", ACTIVATION_GELU},
-                 {"gelu_new", ACTIVATION_GELU_TANH}, {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH}};
+    } names[] = {{"silu", ACTIVATION_SILU},
+                 {"swish", ACTIVATION_SILU},
+                 {"gelu", ACTIVATION_GELU},
+                 {"gelu_new", ACTIVATION_GELU_TANH},
+                 {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char more[64];
         snprintf(more, sizeof more, "'hidden_act':'%s'", names[i].name);
@@ -222,7 +226,8 @@ Test(config, reads_special_tokens) {
     struct model_config config;
     moesaic_error error = {0};
     cr_assert_eq(read_texts("{'model_type':'llama','eos_token_id':[5,6],'bos_token_id':null,'pad_token_id':-1}", NULL,
-                            &config, &error), MOESAIC_OK);
+                            &config, &error),
+                 MOESAIC_OK);
     cr_expect(config.n_eos == 2 && config.eos[1] == 6 && config.bos == -1 && config.pad == -1);
     cr_assert_eq(read_texts("{'model_type':'llama','eos_token_id':5}", "{'eos_token_id':[7,8,9]}", &config, &error),
                  MOESAIC_OK);
@@ -345,7 +350,8 @@ static const struct {
     {"qwen2_moe", "'layer_types':['full_attention']", MOESAIC_E_INPUT, "key \"layer_types\" is an array of 1"},
     {"qwen2_moe", "'layer_types':['sliding_attention','full_attention','full_attention','full_attention']",
      MOESAIC_E_INPUT, "no sliding window is set"},
-    {"mixtral", "'sliding_window':8,'layer_types':['full_attention','full_attention','full_attention','full_attention']",
+    {"mixtral",
+     "'sliding_window':8,'layer_types':['full_attention','full_attention','full_attention','full_attention']",
      MOESAIC_E_UNSUPPORTED, "key \"layer_types\""},
     {"qwen3_moe", "'scoring_func':'sigmoid'", MOESAIC_E_UNSUPPORTED, "key \"scoring_func\" is \"sigmoid\""},
     {"qwen3_moe", "'routed_scaling_factor':2.5", MOESAIC_E_UNSUPPORTED, "key \"routed_scaling_factor\" is 2.5"},
@@ -386,10 +392,14 @@ static const struct {
      "key \"high_freq_factor\" is 4"},
     {"llama", "'rope_scaling':{'type':'longrope','factor':2,'short_factor':[1],'long_factor':[1]}", MOESAIC_E_INPUT,
      "key \"short_factor\" is an array of 1"},
-    {"llama", "'rope_scaling':{'type':'longrope','factor':2,'short_factor':[" EIGHT("1") "],'long_factor':[1,1,1,1,1,1,"
-              "1,0]}", MOESAIC_E_INPUT, "key \"long_factor\" is 0"},
-    {"llama", "'rope_scaling':{'type':'longrope','factor':2,'original_max_position_embeddings':1,'short_factor':["
-              EIGHT("1") "],'long_factor':[" EIGHT("1") "]}", MOESAIC_E_INPUT, "original_max_position_embeddings"},
+    {"llama",
+     "'rope_scaling':{'type':'longrope','factor':2,'short_factor':[" EIGHT("1") "],'long_factor':[1,1,1,1,1,1,"
+                                                                                "1,0]}",
+     MOESAIC_E_INPUT, "key \"long_factor\" is 0"},
+    {"llama",
+     "'rope_scaling':{'type':'longrope','factor':2,'original_max_position_embeddings':1,'short_factor':[" EIGHT(
+         "1") "],'long_factor':[" EIGHT("1") "]}",
+     MOESAIC_E_INPUT, "original_max_position_embeddings"},
 };
 
 Test(config, refuses_by_name) {
