@@ -349,7 +349,7 @@ static void json_duplicate(struct json_reader *reader, const char *at, const cha
 
 static bool json_member_read(struct json_reader *reader, json_t *object) {
     const char *start = reader->at;
-    char *key;
+    char *key = NULL;
     if (!json_key_read(reader, &key))
         return false;
     if (reader->reject_duplicates && json_object_get(object, key))
