@@ -342,8 +342,21 @@ static void read_activation(struct config_reader *reader, struct model_config *c
                   "expected silu or one of the gelu forms");
 }
 
+/* Some files say what the family does anyway. */
+static void check_qk_norm(struct config_reader *reader, qk_norm_type type) {
+    static const char *const keys[] = {"use_qk_norm", "qk_norm", "qk_layernorm"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_value *value = json_get(reader->root, keys[i]);
+        bool normed = json_kind_of(value) != JSON_KIND_BOOL || json_truth(value);
+        if (json_kind_of(value) != JSON_KIND_NULL && normed != (type != QK_NORM_NONE))
+            config_refuse(reader, MOESAIC_E_UNSUPPORTED, keys[i], value,
+                          normed ? "the family has no q and k norms" : "the family has q and k norms");
+    }
+}
+
 static void read_norms(struct config_reader *reader, const struct family_info *info, struct model_config *config) {
     config->qk_norm = info->qk_norm;
+    check_qk_norm(reader, info->qk_norm);
     config->norm_epsilon = info->norm_epsilon;
     read_double(reader, "rms_norm_eps", 0, 1, &config->norm_epsilon);
     config->max_position = info->max_position;

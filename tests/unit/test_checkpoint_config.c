@@ -353,6 +353,8 @@ static const struct {
     {"mixtral",
      "'sliding_window':8,'layer_types':['full_attention','full_attention','full_attention','full_attention']",
      MOESAIC_E_UNSUPPORTED, "key \"layer_types\""},
+    {"mixtral", "'use_qk_norm':true", MOESAIC_E_UNSUPPORTED, "key \"use_qk_norm\" is true"},
+    {"qwen3_moe", "'use_qk_norm':false", MOESAIC_E_UNSUPPORTED, "key \"use_qk_norm\" is false"},
     {"qwen3_moe", "'scoring_func':'sigmoid'", MOESAIC_E_UNSUPPORTED, "key \"scoring_func\" is \"sigmoid\""},
     {"qwen3_moe", "'routed_scaling_factor':2.5", MOESAIC_E_UNSUPPORTED, "key \"routed_scaling_factor\" is 2.5"},
     {"qwen3_moe", "'n_group':4", MOESAIC_E_UNSUPPORTED, "key \"n_group\" is 4"},
@@ -430,6 +432,7 @@ Test(config, takes_neutral_values_and_names_unknown_keys) {
                            "'attn_logit_softcapping':null,'clip_qkv':null,'decoder_sparse_step':1,'mlp_only_layers':[],"
                            "'norm_topk_prob':true,'torch_dtype':'bfloat16','dtype':'float32','pretraining_tp':2,"
                            "'router_jitter_noise':0.1,'quantization_config':null,'_name_or_path':'x','unseen':false"));
+    free(accepted("qwen3_moe", "'use_qk_norm':true,'qkv_bias':false,'shared_expert_intermediate_size':0"));
     cr_expect_str_empty(logged);
     free(accepted("llama", "'flux_capacitor':1.21,'unseen':null"));
     cr_expect(strstr(logged, "f/config.json: 1 unknown keys are not applied: flux_capacitor"), "%s", logged);
