@@ -41,14 +41,15 @@ static unsigned team_default_threads(unsigned cores, double quota) {
 }
 
 /* Spinning is for threads that own a CPU each. Under a smaller quota or on shared CPUs it eats the time that the thread
- * waited for needs: then all sleep at once. Elsewhere the system may still have put that thread, or the caller, on the
- * waiter's CPU: hence short spins and long yields, which cost a fraction of a microsecond when nobody else wants to run.
- * The caller spins only where the team leaves it a CPU. */
-static void team_set_patience(struct team *team, unsigned cpus, double quota) {
+ * waited for needs: then all sleep at once. Bound threads know that their partners run elsewhere and may spin; unbound
+ * ones may have been put on one CPU and soon yield, which costs a fraction of a microsecond when nobody else wants to
+ * run. Between runs every thread yields to the caller. The caller spins only where the team leaves it a CPU. */
+static void team_set_patience(struct team *team, unsigned cpus, bool bound, double quota) {
     if (team->threads > cpus || (quota > 0 && quota < team->threads))
         return;
-    team->at_barrier = (struct gate_patience){.spin_ns = 10000, .yield_ns = 200000};
-    team->at_start = (struct gate_patience){.spin_ns = 5000, .yield_ns = 300000};
+    team->at_barrier = bound ? (struct gate_patience){.spin_ns = 100000}
+                             : (struct gate_patience){.spin_ns = 2000, .yield_ns = 200000};
+    team->at_start = (struct gate_patience){.spin_ns = 2000, .yield_ns = 300000};
     if (team_inherited_cpus() > team->threads)
         team->at_done = (struct gate_patience){.spin_ns = 20000};
 }
@@ -184,7 +185,7 @@ static moesaic_status team_build(const struct team_options *options, const struc
     if (options->pin)
         team_assign_cores(team, topology, core, cores);
     bool bound = options->pin && topology_is_this_machine(topology);
-    team_set_patience(team, bound ? cores : team_inherited_cpus(), quota);
+    team_set_patience(team, bound ? cores : team_inherited_cpus(), bound, quota);
     status = team_start(team, error);
     if (status != MOESAIC_OK)
         goto fail;
