@@ -28,7 +28,10 @@ static void places_add(const struct machine_speeds *machine, unsigned node, unsi
         places->at[places->count++] = place_of(machine, node, reader);
 }
 
-/* Pairs a node that lacks cores (or memory) with the PLACE_PARTNERS_MAX best others, fastest first, then lowest. */
+static unsigned place_distance(unsigned a, unsigned b) { return a > b ? a - b : b - a; }
+
+/* Pairs a node that lacks cores (or memory) with the PLACE_PARTNERS_MAX best others: fastest first, then nearest by
+ * number, then lowest. */
 static void places_add_partners(const struct machine_speeds *machine, unsigned n, bool lacks_cores,
                                 struct places *places) {
     bool taken[TOPOLOGY_NODES_MAX] = {false};
@@ -37,8 +40,11 @@ static void places_add_partners(const struct machine_speeds *machine, unsigned n
         unsigned partner = machine->nodes;
         for (unsigned other = 0; other < machine->nodes; other++) {
             unsigned node = lacks_cores ? n : other, reader = lacks_cores ? other : n;
-            if (!taken[other] && place_usable(machine, node, reader) && machine->read_bps[reader][node] > fastest) {
-                fastest = machine->read_bps[reader][node];
+            double bps = machine->read_bps[reader][node];
+            if (taken[other] || !place_usable(machine, node, reader))
+                continue;
+            if (bps > fastest || (bps == fastest && place_distance(other, n) < place_distance(partner, n))) {
+                fastest = bps;
                 partner = other;
             }
         }

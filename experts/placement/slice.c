@@ -9,64 +9,102 @@ struct slicing {
     const struct placement_problem *problem;
     struct places places;
     bool usable[PLACES_MAX];   /* a node with cores keeps its memory for itself and lends none to nodes without memory */
+    unsigned rank[PLACES_MAX]; /* 0: the memory that its reader reads fastest, 1: the next, ... */
     double target[PLACES_MAX]; /* share of every expert, sums to 1 */
     uint64_t room[TOPOLOGY_NODES_MAX]; /* bytes left on each node */
     double gate_owed[PLACES_MAX], down_owed[PLACES_MAX]; /* units that rounding has not given yet */
 };
 
-/* Shares in proportion to `speed`, none above `limit`: what a full place cannot take goes to the others. Adds to
- * `target` and returns what no place could take of `amount`. */
-static double slice_fill(double amount, unsigned begin, unsigned end, const double *speed, const double *limit,
-                         double *target) {
-    for (unsigned round = begin; round < end && amount > 1e-12; round++) {
-        double open = 0, given = 0;
-        for (unsigned p = begin; p < end; p++)
-            open += target[p] < limit[p] ? speed[p] : 0;
-        for (unsigned p = begin; p < end && open > 0; p++) {
-            double room = target[p] < limit[p] ? limit[p] - target[p] : 0, share = amount * speed[p] / open;
-            double put = share < room ? share : room;
-            target[p] += put;
-            given += put;
-        }
-        amount -= given;
-    }
-    return amount;
+/* ---- shares ------------------------------------------------------------------------------------------------------- */
+
+static unsigned slice_distance(const struct place *place) {
+    return place->node > place->reader ? place->node - place->reader : place->reader - place->node;
 }
 
-/* 1 / time of an average active expert at each place, and the share of all bytes that fits there. Places that share a
- * node without cores share its memory. */
-static void slice_speeds(const struct slicing *slicing, const struct workload *workload, double *ret_speed,
-                         double *ret_limit) {
-    const struct placement_model *model = slicing->problem->model;
+/* Whether the reader of both turns to `a` before `b`: the faster memory, then the nearer by number, then the first. */
+static bool slice_prefers(const struct slicing *slicing, unsigned a, unsigned b) {
+    const struct place *x = &slicing->places.at[a], *y = &slicing->places.at[b];
+    if (x->byte_s != y->byte_s)
+        return x->byte_s < y->byte_s;
+    return slice_distance(x) != slice_distance(y) ? slice_distance(x) < slice_distance(y) : a < b;
+}
+
+static void slice_rank(struct slicing *slicing) {
     const struct places *places = &slicing->places;
-    double bytes = 0, flops = 0, total = (double)placement_model_bytes(model);
+    for (unsigned p = 0; p < places->count; p++)
+        slicing->usable[p] = p < places->locals || slicing->problem->machine->node[places->at[p].node].cores == 0;
+    for (unsigned p = 0; p < places->count; p++)
+        for (unsigned q = 0; q < places->count; q++)
+            slicing->rank[p] += slicing->usable[q] && places->at[q].reader == places->at[p].reader &&
+                                slice_prefers(slicing, q, p);
+}
+
+/* 1 / time of an average active expert at each place. */
+static void slice_speeds(const struct slicing *slicing, const struct workload *workload, double *ret_speed) {
+    const struct placement_model *model = slicing->problem->model;
+    double bytes = 0, flops = 0;
     uint32_t uses = workload->choice_at[workload->rows];
     for (uint32_t c = 0; c < uses; c++) {
         const struct placement_expert *expert = &model->expert[workload->choices[c].item];
         bytes += (double)expert_bytes(expert) / uses;
         flops += expert->flops * workload->choices[c].tokens / uses;
     }
-    for (unsigned p = 0; p < places->count; p++) {
-        const struct place *place = &places->at[p];
-        unsigned sharing = 0;
-        for (unsigned other = places->locals; other < places->count; other++)
-            sharing += places->at[other].node == place->node;
-        double share = p < places->locals ? 1 : 1.0 / sharing;
+    for (unsigned p = 0; p < slicing->places.count; p++) {
+        const struct place *place = &slicing->places.at[p];
         ret_speed[p] = 1 / (bytes * place->byte_s + flops * place->flop_s + 1e-30);
-        ret_limit[p] = slicing->usable[p] ? share * (double)slicing->room[place->node] / total : 0;
     }
 }
 
-static void slice_targets(struct slicing *slicing, const struct workload *workload) {
-    double speed[PLACES_MAX] = {0}, limit[PLACES_MAX] = {0};
+/* What the places of one rank may take: their node's memory that is still free, shared evenly; [places]. */
+static void slice_limits(const struct slicing *slicing, unsigned rank, double *ret_limit) {
     const struct places *places = &slicing->places;
-    for (unsigned p = 0; p < places->count; p++)
-        slicing->usable[p] =
-            p < places->locals || slicing->problem->machine->node[places->at[p].node].cores == 0;
-    slice_speeds(slicing, workload, speed, limit);
-    double left = slice_fill(1, 0, places->locals, speed, limit, slicing->target);
-    slice_fill(left, places->locals, places->count, speed, limit, slicing->target);
+    double total = (double)placement_model_bytes(slicing->problem->model);
+    for (unsigned p = 0; p < places->count; p++) {
+        double free_share = (double)slicing->room[places->at[p].node] / total;
+        unsigned sharing = 0;
+        for (unsigned q = 0; q < places->count; q++)
+            if (slicing->usable[q] && places->at[q].node == places->at[p].node) {
+                free_share -= slicing->target[q];
+                sharing += slicing->rank[q] == rank;
+            }
+        bool open = slicing->usable[p] && slicing->rank[p] == rank && free_share > 0;
+        ret_limit[p] = open ? free_share / sharing : 0;
+    }
 }
+
+/* Shares in proportion to `speed`, none above `limit`: what a full place cannot take goes to the others. Adds to
+ * `target` and returns what no place could take of `amount`. */
+static double slice_fill(double amount, unsigned count, const double *speed, const double *limit, double *target) {
+    double put[PLACES_MAX] = {0};
+    for (unsigned round = 0; round < count && amount > 1e-12; round++) {
+        double open = 0, given = 0;
+        for (unsigned p = 0; p < count; p++)
+            open += put[p] < limit[p] ? speed[p] : 0;
+        for (unsigned p = 0; p < count && open > 0; p++) {
+            double room = limit[p] - put[p], share = amount * speed[p] / open;
+            double more = room <= 0 ? 0 : share < room ? share : room;
+            put[p] += more;
+            given += more;
+        }
+        amount -= given;
+    }
+    for (unsigned p = 0; p < count; p++)
+        target[p] += put[p];
+    return amount;
+}
+
+/* Fills the fastest memory of every reader first, then the next fastest with what is left. */
+static void slice_targets(struct slicing *slicing, const struct workload *workload) {
+    double speed[PLACES_MAX] = {0}, limit[PLACES_MAX] = {0}, left = 1;
+    slice_rank(slicing);
+    slice_speeds(slicing, workload, speed);
+    for (unsigned rank = 0; rank < slicing->places.count && left > 1e-12; rank++) {
+        slice_limits(slicing, rank, limit);
+        left = slice_fill(left, slicing->places.count, speed, limit, slicing->target);
+    }
+}
+
+/* ---- units -------------------------------------------------------------------------------------------------------- */
 
 /* Units that the place may still take of `unit_bytes` each. */
 static uint32_t slice_room(const struct slicing *slicing, unsigned place, uint64_t unit_bytes) {
