@@ -22,6 +22,7 @@ struct pass {
     double *misses;    /* [JOB_BLOCK, rows] (w - q) / M_pp of a block */
     double *scores;    /* [2, JOB_BLOCK, rows] scores of a block and scratch to sort them; NULL without `choosing` */
     uint8_t *kept;     /* [JOB_BLOCK, rows] */
+    size_t *drops;     /* [blocks, the first worked first] weights to drop in each, when pruning by density */
 };
 
 /* A unit of columns and its weight in the order. */
@@ -83,23 +84,60 @@ static moesaic_status factor_hessian(struct pass *pass, double *scratch, moesaic
                       "its mean added to the diagonal: it is not a sum of squares");
 }
 
-/* SparseGPT's choice for the positions [low, high): the smallest (w / M_pp)² of the block, over all rows. Each block
- * drops its share, rounded so that the total is exact. */
+/* Scores of the positions [low, high): the cost (w / M_pp)² of dropping each weight there. */
+static void score_columns(const struct pass *pass, size_t low, size_t high, double *scores) {
+    size_t rows = pass->job->rows;
+    for (size_t p = low; p < high; p++) {
+        double pivot = pass->m[p * pass->job->cols + p];
+        for (size_t row = 0; row < rows; row++) {
+            double root = pass->w[p * rows + row] / pivot;
+            *scores++ = root * root;
+        }
+    }
+}
+
+/* How many weights each block drops, by one threshold on the scores before the pass: in falling order of importance the
+ * blocks differ too much to drop the same share of each. Borrows q and the mask, which the pass fills later. */
+static void share_by_threshold(struct pass *pass, size_t drop) {
+    struct compress_job *job = pass->job;
+    size_t rows = job->rows, n = job->cols;
+    score_columns(pass, 0, n, job->scratch);
+    memset(job->mask, 1, n * rows);
+    prune_smallest(job->scratch, n * rows, drop, job->mask, job->q);
+    for (size_t p = 0; p < n; p++) {
+        for (size_t row = 0; row < rows; row++)
+            pass->drops[(n - 1 - p) / JOB_BLOCK] += job->mask[p * rows + row] == 0;
+    }
+}
+
+/* The same share of each block, as SparseGPT does, rounded so that the total is exact. */
+static void share_evenly(struct pass *pass, double drop_share) {
+    size_t rows = pass->job->rows, n = pass->job->cols;
+    for (size_t block = 0, columns = 0, done = 0; columns < n; block++) {
+        columns = n - columns < JOB_BLOCK ? n : columns + JOB_BLOCK;
+        size_t until = (size_t)round_even(drop_share * (double)(columns * rows));
+        pass->drops[block] = until - done;
+        done = until;
+    }
+}
+
+static void share_drops(struct pass *pass) {
+    const struct compress_job *job = pass->job;
+    double drop_share = 1.0 - job->options->density;
+    if (job->options->in_order)
+        share_evenly(pass, drop_share);
+    else
+        share_by_threshold(pass, (size_t)round_even(drop_share * (double)(job->rows * job->cols)));
+}
+
+/* Drops the block's number of smallest scores, over all rows. */
 static void choose_by_density(struct pass *pass, size_t low, size_t high) {
     struct compress_job *job = pass->job;
     size_t rows = job->rows, count = (high - low) * rows;
-    double drop_share = 1.0 - job->options->density;
-    double before = round_even(drop_share * (double)((job->cols - high) * rows));
-    double after = round_even(drop_share * (double)((job->cols - low) * rows));
-    for (size_t p = low; p < high; p++) {
-        double pivot = pass->m[p * job->cols + p], *scores = pass->scores + (p - low) * rows;
-        for (size_t row = 0; row < rows; row++) {
-            double root = pass->w[p * rows + row] / pivot;
-            scores[row] = root * root;
-        }
-    }
+    score_columns(pass, low, high, pass->scores);
     memset(pass->kept, 1, count);
-    prune_smallest(pass->scores, count, (size_t)(after - before), pass->kept, pass->scores + JOB_BLOCK * rows);
+    prune_smallest(pass->scores, count, pass->drops[(job->cols - high) / JOB_BLOCK], pass->kept,
+                   pass->scores + JOB_BLOCK * rows);
     for (size_t p = low; p < high; p++)
         memcpy(job->mask + pass->order[p] * rows, pass->kept + (p - low) * rows, rows);
 }
@@ -193,9 +231,10 @@ static moesaic_status pass_allocate(struct pass *pass, moesaic_error *error) {
     if (pass->choosing) {
         pass->scores = malloc(2 * block * sizeof *pass->scores);
         pass->kept = malloc(block);
+        pass->drops = calloc((n + JOB_BLOCK - 1) / JOB_BLOCK, sizeof *pass->drops);
     }
     if (pass->order == NULL || pass->m == NULL || pass->w == NULL || pass->misses == NULL ||
-        (pass->choosing && (pass->scores == NULL || pass->kept == NULL)))
+        (pass->choosing && (pass->scores == NULL || pass->kept == NULL || pass->drops == NULL)))
         return status_no_memory(error, "second-order pass", (n * n + n * rows) * sizeof(double));
     return MOESAIC_OK;
 }
@@ -207,6 +246,7 @@ static void pass_free(struct pass *pass) {
     free(pass->misses);
     free(pass->scores);
     free(pass->kept);
+    free(pass->drops);
 }
 
 moesaic_status second_order_pass(struct compress_job *job, moesaic_error *error) {
@@ -222,6 +262,8 @@ moesaic_status second_order_pass(struct compress_job *job, moesaic_error *error)
     if (status == MOESAIC_OK) {
         for (size_t p = 0; p < job->cols; p++)
             memcpy(pass.w + p * job->rows, job->w + pass.order[p] * job->rows, job->rows * sizeof(double));
+        if (pass.choosing && job->options->of == 0)
+            share_drops(&pass);
         for (size_t high = job->cols; high > 0;) {
             size_t low = high > JOB_BLOCK ? high - JOB_BLOCK : 0;
             work_block(&pass, low, high);

@@ -120,6 +120,15 @@ def column_order(h, in_order, unit):
     return np.concatenate([(ranked[:, None] * unit + np.arange(unit)).ravel(), np.arange(units * unit, n)])
 
 
+def drops_of_blocks(score, density, in_order):
+    """Weights to drop in each block: the same share of each as in the paper, or what lies under one threshold."""
+    edges = np.append(np.arange(0, score.shape[1], BLOCK), score.shape[1])
+    if in_order:
+        return np.diff(np.rint((1 - density) * score.shape[0] * edges)).astype(int)
+    dropped = np.argsort(score, axis=None, kind="stable")[:int(np.rint((1 - density) * score.size))] % score.shape[1]
+    return np.histogram(dropped, bins=edges)[0]
+
+
 def second_order(w, hessian, damping=0.01, in_order=False, bits=None, group=None, density=None, pattern=None):
     """GPTQ (bits), SparseGPT (density or pattern) or both at once. Returns values, mask, codes, steps."""
     rows, n = w.shape
@@ -136,12 +145,13 @@ def second_order(w, hessian, damping=0.01, in_order=False, bits=None, group=None
         steps = clip_steps(w, h, bits, group)
     elif bits:
         steps = np.zeros((rows, -(-n // group)))
+    if density is not None:
+        drops = drops_of_blocks((work / np.diag(upper)) ** 2, density, in_order)
     for begin in range(0, n, BLOCK):
         end = min(begin + BLOCK, n)
         if density is not None:
             score = (work[:, begin:end] / np.diag(upper)[begin:end]) ** 2
-            drop = int(np.rint((1 - density) * rows * end) - np.rint((1 - density) * rows * begin))
-            flat = np.argsort(score, axis=None, kind="stable")[:drop]
+            flat = np.argsort(score, axis=None, kind="stable")[:drops[begin // BLOCK]]
             mask[flat // (end - begin), begin + flat % (end - begin)] = False
         misses = np.zeros((rows, end - begin))
         for p in range(begin, end):

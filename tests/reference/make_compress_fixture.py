@@ -67,6 +67,7 @@ def write_case(out, get, number, matrix, layer, expert, cols, group):
     values, mask, _, _ = ref.second_order(w, hessian, density=0.5, in_order=True)
     put("sparsegpt.5", "b", mask)
     put("sparsegpt.5.values", "f", values)
+    put("sparsegpt.6", "b", ref.second_order(w, hessian, density=0.6)[1])
     put("sparsegpt2:4", "b", ref.second_order(w, hessian, pattern=(2, 4))[1])
     _, mask, codes, _ = ref.second_order(w, hessian, pattern=(4, 8), bits=4, group=group)
     put("joint4:8.mask", "b", mask)

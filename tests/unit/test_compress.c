@@ -157,6 +157,7 @@ Test(compress_reference, sparsegpt) {
         }
         compress_result_done(&result);
         subject_done(&subject);
+        expect_mask(i, "sparsegpt.6", (struct compress_options){.prune = PRUNE_SPARSEGPT, .density = 0.6});
         expect_mask(i, "sparsegpt2:4", (struct compress_options){.prune = PRUNE_SPARSEGPT, .keep = 2, .of = 4});
     }
 }
