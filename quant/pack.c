@@ -131,31 +131,30 @@ static uint8_t *pack_block(number_format format, const struct block *block, uint
     }
 }
 
-/* A group of the bitmask format: 64-bit masks of all its quads, then the kept nibbles quad by quad, each from a new
- * byte on. */
+/* A group of the bitmask format: 64-bit masks of all its quads, then the kept codes, those of the first half of the quads
+ * in the low nibbles and those of the second half in the high nibbles. */
 static uint8_t *pack_mask_group(const struct quant_rows *rows, uint64_t row, uint64_t col, uint8_t *out) {
+    const unsigned quads = rows->group / 4;
+    uint8_t *nibbles = out + quads * sizeof(uint64_t);
+    size_t count[2] = {0, 0};
     struct block block;
-    uint8_t *masks = out, *nibbles = out + rows->group / 4 * sizeof(uint64_t);
-    for (uint64_t k = 0; k < rows->group; k += BLOCK_COLS) {
-        block_gather(rows, row, col + k, &block);
-        for (unsigned quad = 0; quad < BLOCK_QUADS; quad++, masks += sizeof(uint64_t)) {
-            uint64_t mask = 0;
-            unsigned count = 0;
-            for (unsigned b = 0; b < PANEL_LINE; b++) {
-                if (!block.kept[quad][b])
-                    continue;
-                mask |= UINT64_C(1) << b;
-                if (count % 2 == 0)
-                    nibbles[count / 2] = block.codes[quad][b];
-                else
-                    nibbles[count / 2] |= (uint8_t)(block.codes[quad][b] << 4);
-                count++;
-            }
-            memcpy(masks, &mask, sizeof mask);
-            nibbles += (count + 1) / 2;
+    for (unsigned quad = 0; quad < quads; quad++) {
+        if (quad % BLOCK_QUADS == 0)
+            block_gather(rows, row, col + quad * 4, &block);
+        const uint8_t *codes = block.codes[quad % BLOCK_QUADS], *kept = block.kept[quad % BLOCK_QUADS];
+        unsigned half = quad / (quads / 2);
+        uint64_t mask = 0;
+        for (unsigned b = 0; b < PANEL_LINE; b++) {
+            if (!kept[b])
+                continue;
+            mask |= UINT64_C(1) << b;
+            if (half == 0 || count[1] >= count[0])
+                nibbles[count[half]] = 0;
+            nibbles[count[half]++] |= (uint8_t)(codes[b] << half * 4);
         }
+        memcpy(out + quad * sizeof mask, &mask, sizeof mask);
     }
-    return nibbles;
+    return nibbles + (count[0] > count[1] ? count[0] : count[1]);
 }
 
 static uint8_t *pack_group(const struct quant_rows *rows, uint64_t row, uint64_t col, uint8_t *out) {
@@ -185,15 +184,15 @@ static uint8_t *pack_panel(const struct quant_rows *rows, uint64_t row, uint8_t 
     return out;
 }
 
-/* Nibble bytes that the kept weights of a bitmask panel take: each quad of 16 rows starts a new byte. */
+/* Nibble bytes that the kept weights of a bitmask panel take: per group as many as its fuller half keeps. */
 static uint64_t mask_nibble_bytes(const struct quant_rows *rows, uint64_t row) {
     uint64_t bytes = 0, row_end = rows->rows - row < PANEL_ROWS ? rows->rows : row + PANEL_ROWS;
-    for (uint64_t col = 0; col < rows->cols; col += 4) {
-        unsigned kept = 0;
+    for (uint64_t col = 0; col < rows->cols; col += rows->group) {
+        uint64_t kept[2] = {0, 0};
         for (uint64_t r = row; r < row_end; r++)
-            for (uint64_t k = col; k < rows->cols && k < col + 4; k++)
-                kept += rows->mask[r * rows->cols + k] != 0;
-        bytes += (kept + 1) / 2;
+            for (uint64_t k = col; k < rows->cols && k < col + rows->group; k++)
+                kept[(k - col) / (rows->group / 2)] += rows->mask[r * rows->cols + k];
+        bytes += kept[0] > kept[1] ? kept[0] : kept[1];
     }
     return bytes;
 }

@@ -39,3 +39,6 @@ void weight_product(const struct weight *weight, const struct activations *x, co
     if (tokens > 0 && row_begin < row_end)
         product_of(kernels(), weight->format, tokens)(weight, x, index, tokens, row_begin, row_end, out, out_stride);
 }
+
+uint64_t roof_read(const void *data, size_t bytes) { return kernels()->roof_read(data, bytes); }
+uint64_t roof_int8(uint64_t rounds) { return kernels()->roof_int8(rounds); }

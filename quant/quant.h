@@ -137,4 +137,11 @@ void weight_product(const struct weight *weight, const struct activations *x, co
  * reference of every kernel (dequantize, then multiply). */
 void weight_dequantize(const struct weight *weight, uint64_t row_begin, uint64_t row_end, float *out);
 
+/* ---- roofs: what the products are measured against, with the same instructions ------------------------------------- */
+
+/* Reads `bytes` bytes (a multiple of 8) once, in several streams, and returns the XOR of their 64-bit words. */
+uint64_t roof_read(const void *data, size_t bytes);
+/* `rounds` rounds of INT8 dot products between registers; returns the operations done (2 a multiply-add). */
+uint64_t roof_int8(uint64_t rounds);
+
 #endif

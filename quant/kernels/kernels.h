@@ -23,6 +23,11 @@ enum { KERNEL_MANY_TOKENS = 5 };
  * format_zero), pruned weights as zero. `lines` is 64-byte aligned; returns where the group's codes end. */
 typedef const uint8_t *kernel_unpack_fn(const uint8_t *codes, uint32_t quads, uint8_t *lines);
 
+/* XOR of the 64-bit words of `bytes` bytes (a multiple of 8), read once in several streams. */
+typedef uint64_t kernel_read_fn(const uint8_t *data, size_t bytes);
+/* `rounds` rounds of independent byte dot products between registers; returns the operations done, 2 a multiply-add. */
+typedef uint64_t kernel_peak_fn(uint64_t rounds);
+
 /* Scale of a group of activations whose largest |x| has the given bits; shared, so that every ISA agrees. */
 struct quantize_scale {
     float scale, inverse; /* codes * scale ~ x; x * inverse rounds to the code, within 127 */

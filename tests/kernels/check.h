@@ -38,5 +38,7 @@ check_fn check_quantize;
 check_fn check_unpack;
 check_fn check_few;
 check_fn check_many;
+check_fn check_roof_read;
+check_fn check_roof_int8;
 
 #endif

@@ -16,6 +16,8 @@ static const struct {
     {"unpack_", check_unpack},
     {"few_", check_few},
     {"many", check_many},
+    {"roof_read", check_roof_read},
+    {"roof_int8", check_roof_int8},
 };
 
 static check_fn *check_of(const char *slot) {

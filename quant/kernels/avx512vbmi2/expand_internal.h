@@ -13,14 +13,16 @@ INLINE uint64_t load_u64(const uint8_t *at) {
     return value;
 }
 
-/* Bitmask format: a quad from its mask and its nibbles (32 bytes are read, whatever the mask says). */
-INLINE __m512i expand_masked(uint64_t mask, const uint8_t *nibbles) {
-    __m512i pairs = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)nibbles));
-    /* each 16-bit lane: low nibble in the first byte, high nibble in the second: (p | p << 4) & 0x0f0f */
-    __m512i codes = _mm512_ternarylogic_epi32(pairs, _mm512_slli_epi16(pairs, 4), _mm512_set1_epi8(15), 0xa8);
-    return _mm512_mask_expand_epi8(_mm512_set1_epi8(8), _cvtu64_mask64(mask), codes);
+/* Bitmask format: a quad of the first (0) or second half of a group from its mask and its nibbles on; 64 bytes are read,
+ * whatever the mask says. */
+INLINE __m512i expand_masked(const uint8_t *mask, const uint8_t *nibbles, unsigned half) {
+    __m512i codes = load_line(nibbles);
+    if (half)
+        codes = _mm512_srli_epi32(codes, 4);
+    codes = _mm512_and_si512(codes, _mm512_set1_epi8(15));
+    return _mm512_mask_expand_epi8(_mm512_set1_epi8(8), _cvtu64_mask64(load_u64(mask)), codes);
 }
-INLINE size_t masked_bytes(uint64_t mask) { return (size_t)(__builtin_popcountll(mask) + 1) / 2; }
+INLINE size_t masked_count(const uint8_t *mask) { return (size_t)__builtin_popcountll(load_u64(mask)); }
 
 /* 4:8: octet o (0..3) of a block; rows 0-7 or 8-15 in 64-bit lanes of 8 k. */
 INLINE __m512i expand_48(const uint8_t *block, unsigned octet, unsigned half) {

@@ -3,13 +3,17 @@
 #include "expand_internal.h"
 
 const uint8_t *unpack_int4_mask_avx512vbmi2(const uint8_t *codes, uint32_t quads, uint8_t *lines) {
-    const uint8_t *nibbles = codes + (size_t)quads * 8;
-    for (uint32_t quad = 0; quad < quads; quad++) {
-        uint64_t mask = load_u64(codes + (size_t)quad * 8);
-        _mm512_store_si512(lines + (size_t)quad * PANEL_LINE, expand_masked(mask, nibbles));
-        nibbles += masked_bytes(mask);
+    const uint8_t *low = codes + (size_t)quads * 8, *high = low;
+    const size_t half = quads / 2;
+    for (size_t quad = 0; quad < half; quad++) {
+        const uint8_t *mask = codes + quad * 8;
+        _mm512_store_si512(lines + quad * PANEL_LINE, expand_masked(mask, low, 0));
+        low += masked_count(mask);
+        mask += half * 8;
+        _mm512_store_si512(lines + (quad + half) * PANEL_LINE, expand_masked(mask, high, 1));
+        high += masked_count(mask);
     }
-    return nibbles;
+    return low > high ? low : high;
 }
 
 const uint8_t *unpack_int4_48_avx512vbmi2(const uint8_t *codes, uint32_t quads, uint8_t *lines) {

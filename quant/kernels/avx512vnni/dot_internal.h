@@ -20,9 +20,8 @@ INLINE __m512i dot_register(__m512i acc, __m512i w, __m512i x) {
     return acc;
 }
 
-/* Eight bytes at `x` for each 64-bit lane. */
-INLINE __m512i dot_8(__m512i acc, __m512i w, const int8_t *x) {
-    return dot_register(acc, w, _mm512_set1_epi64(*(const aliased_i64 *)(const void *)x));
-}
+/* Four bytes at `x` in every 32-bit lane; eight in every 64-bit lane. */
+INLINE __m512i spread_4(const int8_t *x) { return _mm512_set1_epi32(*(const aliased_i32 *)(const void *)x); }
+INLINE __m512i spread_8(const int8_t *x) { return _mm512_set1_epi64(*(const aliased_i64 *)(const void *)x); }
 
 #endif

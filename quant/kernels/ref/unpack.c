@@ -72,18 +72,15 @@ const uint8_t *unpack_int4_48_ref(const uint8_t *codes, uint32_t quads, uint8_t 
 
 const uint8_t *unpack_int4_mask_ref(const uint8_t *codes, uint32_t quads, uint8_t *lines) {
     const uint8_t *nibbles = codes + (size_t)quads * sizeof(uint64_t);
+    size_t next[2] = {0, 0};
     memset(lines, 8, (size_t)quads * PANEL_LINE);
     for (uint32_t quad = 0; quad < quads; quad++) {
+        unsigned half = quad / (quads / 2);
         uint64_t mask;
-        unsigned next = 0;
         memcpy(&mask, codes + quad * sizeof mask, sizeof mask);
-        for (unsigned b = 0; b < PANEL_LINE; b++) {
-            if (mask >> b & 1) {
-                lines[quad * PANEL_LINE + b] = nibbles[next / 2] >> next % 2 * 4 & 15;
-                next++;
-            }
-        }
-        nibbles += (next + 1) / 2;
+        for (unsigned b = 0; b < PANEL_LINE; b++)
+            if (mask >> b & 1)
+                lines[quad * PANEL_LINE + b] = nibbles[next[half]++] >> half * 4 & 15;
     }
-    return nibbles;
+    return nibbles + (next[0] > next[1] ? next[0] : next[1]);
 }

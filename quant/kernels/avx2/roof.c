@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* AVX2 roofs. */
+#include <immintrin.h>
+
+#include "kernels.h"
+
+enum { STREAMS = 4, PREFETCH_BYTES = 1024 };
+
+uint64_t roof_read_avx2(const uint8_t *data, size_t bytes) {
+    const size_t stream = bytes / STREAMS / 64 * 64;
+    __m256i acc[STREAMS][2];
+    for (int s = 0; s < STREAMS; s++)
+        acc[s][0] = acc[s][1] = _mm256_setzero_si256();
+    for (size_t at = 0; at < stream; at += 64) {
+        _Pragma("GCC unroll 4") for (size_t s = 0; s < STREAMS; s++) {
+            const uint8_t *line = data + s * stream + at;
+            _mm_prefetch((const char *)line + PREFETCH_BYTES, _MM_HINT_T0);
+            acc[s][0] = _mm256_xor_si256(acc[s][0], _mm256_loadu_si256((const __m256i *)(const void *)line));
+            acc[s][1] = _mm256_xor_si256(acc[s][1], _mm256_loadu_si256((const __m256i *)(const void *)(line + 32)));
+        }
+    }
+    for (int s = 1; s < STREAMS; s++) {
+        acc[0][0] = _mm256_xor_si256(acc[0][0], acc[s][0]);
+        acc[0][1] = _mm256_xor_si256(acc[0][1], acc[s][1]);
+    }
+    _Alignas(32) uint64_t words[4];
+    _mm256_store_si256((__m256i *)(void *)words, _mm256_xor_si256(acc[0][0], acc[0][1]));
+    return words[0] ^ words[1] ^ words[2] ^ words[3] ^ roof_read_ref(data + STREAMS * stream, bytes - STREAMS * stream);
+}
+
+/* Byte products, widened and added: what a dot product costs without VNNI. */
+uint64_t roof_int8_avx2(uint64_t rounds) {
+    enum { CHAINS = 8 };
+    __m256i acc[CHAINS], a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(-5), ones = _mm256_set1_epi16(1);
+    for (int c = 0; c < CHAINS; c++)
+        acc[c] = _mm256_setzero_si256();
+    for (uint64_t i = 0; i < rounds; i++) {
+        _Pragma("GCC unroll 8") for (int c = 0; c < CHAINS; c++) {
+            __asm__("" : "+x"(a));
+            acc[c] = _mm256_add_epi32(acc[c], _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones));
+        }
+    }
+    for (int c = 0; c < CHAINS; c++)
+        __asm__ volatile("" : : "x"(acc[c]));
+    return rounds * CHAINS * 32 * 2;
+}
