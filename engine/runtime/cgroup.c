@@ -32,7 +32,8 @@ static void cgroup_lower_cpus(struct cgroup_limits *limits, double quota, double
 
 static void cgroup_lower_memory(struct cgroup_limits *limits, unsigned long long bytes) {
     /* Version 1 writes the largest page-aligned int64 for "unlimited". */
-    if (bytes > 0 && bytes < (unsigned long long)INT64_MAX / 2 && (limits->memory_bytes == 0 || bytes < limits->memory_bytes))
+    if (bytes > 0 && bytes < (unsigned long long)INT64_MAX / 2 &&
+        (limits->memory_bytes == 0 || bytes < limits->memory_bytes))
         limits->memory_bytes = bytes;
 }
 
@@ -53,13 +54,14 @@ static void cgroup_read_folder(const char *folder, struct cgroup_limits *limits)
         cgroup_lower_memory(limits, bytes);
 }
 
-/* Reads the group `path` of the hierarchy mounted at `mount` and the groups above it up to the mount point. `mount_root`
- * is the group that is visible there: inside a container the path may lie outside of it, then the mount point is all. */
+/* Reads the group `path` of the hierarchy mounted at `mount` and the groups above it up to the mount point.
+ * `mount_root` is the group that is visible there: inside a container the path may lie outside of it, then the mount
+ * point is all. */
 static void cgroup_read_path(const char *root, const char *mount, const char *mount_root, const char *path,
                              struct cgroup_limits *limits) {
     size_t skip = strcmp(mount_root, "/") == 0 ? 0 : strlen(mount_root);
-    bool inside = strncmp(path, mount_root, skip) == 0 && (path[skip] == '/' || path[skip] == '\0') &&
-                  !strstr(path, "/..");
+    bool inside =
+        strncmp(path, mount_root, skip) == 0 && (path[skip] == '/' || path[skip] == '\0') && !strstr(path, "/..");
     char folder[CGROUP_PATH_BYTES];
     size_t top = (size_t)snprintf(folder, sizeof folder, "%s%s", root, mount);
     int length = snprintf(folder, sizeof folder, "%s%s%s", root, mount, inside ? path + skip : "");
@@ -139,6 +141,10 @@ struct cgroup_limits cgroup_limits_read(const char *root) {
     return limits;
 }
 
-double topology_cpu_quota(void) { return cgroup_limits_read("").cpus; }
+double topology_cpu_quota(void) {
+    return cgroup_limits_read("").cpus;
+}
 
-uint64_t topology_memory_limit(void) { return cgroup_limits_read("").memory_bytes; }
+uint64_t topology_memory_limit(void) {
+    return cgroup_limits_read("").memory_bytes;
+}

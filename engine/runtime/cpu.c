@@ -48,7 +48,9 @@ static _Atomic uint32_t cpu_usable;
 static char cpu_model[64] = "unknown";
 
 #if defined(__x86_64__)
-static bool bit(uint32_t word, unsigned index) { return word >> index & 1; }
+static bool bit(uint32_t word, unsigned index) {
+    return word >> index & 1;
+}
 
 /* XCR0: which register state the OS saves. Reading it needs OSXSAVE. */
 static uint64_t cpu_saved_state(void) {
@@ -126,7 +128,9 @@ static uint32_t cpu_detect(uint32_t allowed) {
     return found & allowed;
 }
 #else
-static uint32_t cpu_detect(uint32_t allowed) { return 0; }
+static uint32_t cpu_detect(uint32_t allowed) {
+    return 0;
+}
 #endif
 
 /* Arm says no name in user space: "model name" of /proc/cpuinfo where the kernel writes one, else the part number. */
@@ -154,7 +158,9 @@ static const struct cpu_level *cpu_level_named(const char *name) {
     return NULL;
 }
 
-static uint32_t cpu_level_set(const struct cpu_level *level) { return level->bundle | level->needs; }
+static uint32_t cpu_level_set(const struct cpu_level *level) {
+    return level->bundle | level->needs;
+}
 
 static void cpu_start(void) {
     uint32_t allowed = UINT32_MAX;

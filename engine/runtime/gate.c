@@ -2,8 +2,8 @@
 /* Gates over a futex: the opener pays for a wake only when somebody sleeps. */
 #include "gate_internal.h"
 
-#include <linux/futex.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,7 +20,9 @@ static void gate_relax(void) {
 #endif
 }
 
-static bool gate_reached(uint32_t word, uint32_t ticket) { return (int32_t)((word & ~1u) - ticket * 2) >= 0; }
+static bool gate_reached(uint32_t word, uint32_t ticket) {
+    return (int32_t)((word & ~1u) - ticket * 2) >= 0;
+}
 
 void gate_open(struct gate *gate, uint32_t ticket) {
     uint32_t before = atomic_exchange_explicit(&gate->word, ticket * 2, memory_order_acq_rel);

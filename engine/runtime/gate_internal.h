@@ -9,14 +9,14 @@
 
 enum { GATE_LINE_BYTES = 64 };
 
-/* The word holds the ticket shifted left by one; the lowest bit says that somebody sleeps on it. A line of its own keeps
- * writers of neighbouring gates apart. Zeroed memory is a gate open to ticket 0. */
+/* The word holds the ticket shifted left by one; the lowest bit says that somebody sleeps on it. A line of its own
+ * keeps writers of neighbouring gates apart. Zeroed memory is a gate open to ticket 0. */
 struct gate {
     _Alignas(GATE_LINE_BYTES) _Atomic uint32_t word;
 };
 
-/* How a waiter passes its time: spinning for `spin_ns`, giving up its CPU between looks for `yield_ns` more, asleep from
- * then on. Both 0: it sleeps at once. */
+/* How a waiter passes its time: spinning for `spin_ns`, giving up its CPU between looks for `yield_ns` more, asleep
+ * from then on. Both 0: it sleeps at once. */
 struct gate_patience {
     uint64_t spin_ns, yield_ns;
 };

@@ -6,7 +6,9 @@
 #include <jansson.h>
 #include <math.h>
 
-void json_free(json_value *root) { json_decref(root); }
+void json_free(json_value *root) {
+    json_decref(root);
+}
 
 json_kind json_kind_of(const json_value *value) {
     if (!value)
@@ -31,13 +33,17 @@ json_kind json_kind_of(const json_value *value) {
     return JSON_KIND_NULL;
 }
 
-const json_value *json_get(const json_value *object, const char *key) { return json_object_get(object, key); }
+const json_value *json_get(const json_value *object, const char *key) {
+    return json_object_get(object, key);
+}
 
 size_t json_count(const json_value *array_or_object) {
     return json_is_object(array_or_object) ? json_object_size(array_or_object) : json_array_size(array_or_object);
 }
 
-const json_value *json_at(const json_value *array, size_t index) { return json_array_get(array, index); }
+const json_value *json_at(const json_value *array, size_t index) {
+    return json_array_get(array, index);
+}
 
 bool json_next(const json_value *object, void **cursor, const char **ret_key, const json_value **ret_value) {
     json_t *walked = (json_t *)(uintptr_t)object; /* jansson's iterators take no const, but read only */
@@ -57,16 +63,23 @@ const char *json_text(const json_value *string, size_t *ret_bytes) {
     return json_string_value(string);
 }
 
-bool json_truth(const json_value *boolean) { return json_is_true(boolean); }
+bool json_truth(const json_value *boolean) {
+    return json_is_true(boolean);
+}
 
-int64_t json_int(const json_value *integer) { return json_integer_value(integer); }
+int64_t json_int(const json_value *integer) {
+    return json_integer_value(integer);
+}
 
-double json_number(const json_value *number) { return json_number_value(number); }
+double json_number(const json_value *number) {
+    return json_number_value(number);
+}
 
 /* ---- settings ---- */
 
 static const char *json_kind_name(const json_value *value) {
-    static const char *const names[] = {"null", "a boolean", "an integer", "a number", "a string", "an array", "an object"};
+    static const char *const names[] = {"null",     "a boolean", "an integer", "a number",
+                                        "a string", "an array",  "an object"};
     return names[json_kind_of(value)];
 }
 
@@ -112,7 +125,8 @@ moesaic_status json_read_double(const json_value *object, const char *key, doubl
         return json_wrong_kind(value, key, "a number", where, error);
     double number = json_number_value(value);
     if (!(number >= low && number <= high))
-        return status_set(error, MOESAIC_E_INPUT, "%s: %s is %.9g, expected %.9g to %.9g", where, key, number, low, high);
+        return status_set(error, MOESAIC_E_INPUT, "%s: %s is %.9g, expected %.9g to %.9g", where, key, number, low,
+                          high);
     *io_value = number;
     return MOESAIC_OK;
 }

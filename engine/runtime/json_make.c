@@ -20,7 +20,8 @@ bool json_put(json_value *object, const char *key, json_value *value) {
 bool json_push(json_value *array, json_value *value) { return json_array_append_new(array, value) == 0; }
 
 char *json_dump(const json_value *root, bool indented, size_t *ret_bytes) {
-    char *text = json_dumps(root, (indented ? JSON_INDENT(1) : JSON_COMPACT) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+    size_t shape = indented ? JSON_INDENT(1) : JSON_COMPACT;
+    char *text = json_dumps(root, shape | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
     if (text && ret_bytes)
         *ret_bytes = strlen(text);
     return text;

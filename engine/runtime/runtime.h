@@ -50,7 +50,7 @@ static inline size_t size_round_up(size_t n, size_t unit) { return (n + unit - 1
 
 uint64_t clock_ns(void); /* monotonic */
 
-/* ---- log: nothing is printed by the library; a process-wide callback may be set ------------------------------------ */
+/* ---- log: nothing is printed by the library; a process-wide callback may be set ---------------------------------- */
 
 typedef enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG } log_level;
 typedef void log_callback(void *user, log_level level, const char *line);
@@ -72,7 +72,7 @@ bool file_is_regular(const char *path);
 /* Writes `bytes` to a temporary name beside `path`, syncs, renames: the old file or the whole new one, never half. */
 moesaic_status file_write_atomic(const char *path, const void *data, size_t bytes, moesaic_error *error);
 
-/* ---- JSON: a bounded reader over jansson, and the accessors through which the library looks at a document ------------ */
+/* ---- JSON: a bounded reader over jansson, and the accessors through which the library looks at a document -------- */
 
 typedef struct json_t json_value; /* jansson's own type: accessors below wrap it; tools may use jansson directly */
 
@@ -115,8 +115,9 @@ moesaic_status json_read_double(const json_value *object, const char *key, doubl
 moesaic_status json_read_bool(const json_value *object, const char *key, const char *where, bool *io_value,
                               moesaic_error *error);
 
-/* Building. Values are owned by what they are put into; a NULL value (out of memory, or not UTF-8) is accepted and makes
- * the call return false, so that a document can be built without a check at each step and is then known to be whole. */
+/* Building. Values are owned by what they are put into; a NULL value (out of memory, or not UTF-8) is accepted and
+ * makes the call return false, so that a document can be built without a check at each step and is then known to be
+ * whole. */
 json_value *json_make_object(void);
 json_value *json_make_array(void);
 json_value *json_make_text(const char *text, size_t bytes);
@@ -170,7 +171,9 @@ struct topology_source {
     const char *synthetic; /* hwloc synthetic description, or NULL */
     const char *xml_path;  /* hwloc XML export, or NULL; both NULL: this machine, cpusets respected */
 };
-moesaic_status topology_open(const struct topology_source *source, struct topology **ret_topology, moesaic_error *error);
+/* `source` may be NULL: this machine. */
+moesaic_status topology_open(const struct topology_source *source, struct topology **ret_topology,
+                             moesaic_error *error);
 void topology_close(struct topology *topology);
 unsigned topology_nodes(const struct topology *topology);
 const struct topology_node *topology_node_at(const struct topology *topology, unsigned node);

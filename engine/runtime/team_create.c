@@ -15,8 +15,12 @@
 #if defined(__SANITIZE_THREAD__)
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);
-static void team_tsan_acquire(struct team *team) { __tsan_acquire(team); }
-static void team_tsan_release(struct team *team) { __tsan_release(team); }
+static void team_tsan_acquire(struct team *team) {
+    __tsan_acquire(team);
+}
+static void team_tsan_release(struct team *team) {
+    __tsan_release(team);
+}
 #else
 static void team_tsan_acquire(struct team *team) {}
 static void team_tsan_release(struct team *team) {}
@@ -47,8 +51,8 @@ static unsigned team_default_threads(unsigned cores, double quota) {
 static void team_set_patience(struct team *team, unsigned cpus, bool bound, double quota) {
     if (team->threads > cpus || (quota > 0 && quota < team->threads))
         return;
-    team->at_barrier = bound ? (struct gate_patience){.spin_ns = 100000}
-                             : (struct gate_patience){.spin_ns = 2000, .yield_ns = 200000};
+    team->at_barrier =
+        bound ? (struct gate_patience){.spin_ns = 100000} : (struct gate_patience){.spin_ns = 2000, .yield_ns = 200000};
     team->at_start = (struct gate_patience){.spin_ns = 2000, .yield_ns = 300000};
     if (team_inherited_cpus() > team->threads)
         team->at_done = (struct gate_patience){.spin_ns = 20000};
@@ -213,8 +217,9 @@ moesaic_status team_create(const struct team_options *options, struct team **ret
 
 /* ---- ending ---- */
 
-/* libgomp detaches its threads and lets them end after the region's owner: joined by watching them go, so that nothing of
- * the team runs on when the library is unloaded. The bound is for a thread id that another thread has got meanwhile. */
+/* libgomp detaches its threads and lets them end after the region's owner: joined by watching them go, so that nothing
+ * of the team runs on when the library is unloaded. The bound is for a thread id that another thread has got meanwhile.
+ */
 static void team_await_end(pid_t tid) {
     uint64_t start = clock_ns();
     while (syscall(SYS_tgkill, getpid(), tid, 0) == 0 && clock_ns() - start < UINT64_C(1000000000))

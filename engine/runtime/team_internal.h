@@ -15,7 +15,7 @@ enum {
 };
 
 struct team_member {
-    struct gate signal[TEAM_ROUNDS_MAX]; /* opened by the partner of each barrier round */
+    struct gate signal[TEAM_ROUNDS_MAX];       /* opened by the partner of each barrier round */
     _Alignas(GATE_LINE_BYTES) uint32_t ticket; /* barriers passed; the member's own */
     int pu_os_index;                           /* to bind to, or -1 */
     unsigned node;

@@ -14,8 +14,8 @@ enum {
 
 /* ---- sources ---- */
 
-/* Whether a synthetic description asks for a bounded machine. Each word outside parentheses ends in the count of its level
- * for each object of the level above ("pack:2", "4"); a word in brackets hangs one memory object on each of them. */
+/* Whether a synthetic description asks for a bounded machine. Each word outside parentheses ends in the count of its
+ * level for each object of the level above ("pack:2", "4"); a word in brackets hangs a memory object on each. */
 static bool topology_synthetic_bounded(const char *text) {
     uint64_t level = 1, objects = 0;
     int nested = 0;
@@ -42,9 +42,9 @@ static moesaic_status topology_set_synthetic(struct topology *topology, const ch
         return status_set(error, MOESAIC_E_INPUT, "topology \"%.200s\": more than %d objects", text,
                           TOPOLOGY_SYNTHETIC_OBJECTS);
     if (hwloc_topology_set_synthetic(topology->hwloc, text) != 0)
-        return status_set(error, MOESAIC_E_INPUT,
-                          "topology \"%.200s\": not a synthetic description (expected a form like \"node:2 core:8 pu:2\")",
-                          text);
+        return status_set(
+            error, MOESAIC_E_INPUT,
+            "topology \"%.200s\": not a synthetic description (expected a form like \"node:2 core:8 pu:2\")", text);
     return MOESAIC_OK;
 }
 
@@ -55,8 +55,8 @@ static moesaic_status topology_set_xml(struct topology *topology, const char *pa
         return status;
     char *text = NULL;
     if (map.bytes == 0 || map.bytes > TOPOLOGY_XML_BYTES)
-        status = status_set(error, MOESAIC_E_INPUT, "%s: %zu bytes, expected an hwloc XML export of 1 to %d bytes", path,
-                            map.bytes, TOPOLOGY_XML_BYTES);
+        status = status_set(error, MOESAIC_E_INPUT, "%s: %zu bytes, expected an hwloc XML export of 1 to %d bytes",
+                            path, map.bytes, TOPOLOGY_XML_BYTES);
     else if (!(text = malloc(map.bytes + 1))) /* hwloc wants a NUL at the end */
         status = status_no_memory(error, path, map.bytes + 1);
     if (status == MOESAIC_OK) {
@@ -121,8 +121,8 @@ static moesaic_status topology_find_nodes(struct topology *topology, moesaic_err
 }
 
 /* The node nearest to a core: of those whose CPUs include it the one with the fewest, so that a memory-only expander of
- * the whole machine gives way to the socket's own memory; ties (HBM beside DRAM) go to the lowest index, and so do cores
- * whose own node is hidden from this process. */
+ * the whole machine gives way to the socket's own memory; ties (HBM beside DRAM) go to the lowest index, and so do
+ * cores whose own node is hidden from this process. */
 static unsigned topology_nearest_node(const struct topology *topology, hwloc_const_bitmap_t cpus) {
     unsigned nearest = 0;
     int fewest = -1;
@@ -139,7 +139,8 @@ static unsigned topology_nearest_node(const struct topology *topology, hwloc_con
 
 /* Lists usable cores (PUs where the topology names no cores), first by node, then in hwloc's order. */
 static moesaic_status topology_find_cores(struct topology *topology, moesaic_error *error) {
-    hwloc_obj_type_t type = hwloc_get_nbobjs_by_type(topology->hwloc, HWLOC_OBJ_CORE) > 0 ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU;
+    hwloc_obj_type_t type =
+        hwloc_get_nbobjs_by_type(topology->hwloc, HWLOC_OBJ_CORE) > 0 ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU;
     size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->hwloc, type);
     hwloc_bitmap_t cpus = hwloc_bitmap_alloc();
     topology->core = calloc(count ? count : 1, sizeof *topology->core);
@@ -217,13 +218,17 @@ hwloc_obj_t topology_node_object(const struct topology *topology, unsigned node)
     return hwloc_get_obj_by_type(topology->hwloc, HWLOC_OBJ_NUMANODE, node);
 }
 
-unsigned topology_nodes(const struct topology *topology) { return topology->nodes; }
+unsigned topology_nodes(const struct topology *topology) {
+    return topology->nodes;
+}
 
 const struct topology_node *topology_node_at(const struct topology *topology, unsigned node) {
     return &topology->node[node];
 }
 
-bool topology_is_this_machine(const struct topology *topology) { return topology->this_machine; }
+bool topology_is_this_machine(const struct topology *topology) {
+    return topology->this_machine;
+}
 
 unsigned topology_cores(const struct topology *topology, struct topology_core *ret_cores, unsigned limit) {
     unsigned count = topology->cores < limit ? topology->cores : limit;

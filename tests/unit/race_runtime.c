@@ -65,7 +65,9 @@ static void use_arena(struct arena *arena) {
     }
 }
 
-static void ignore_line(void *user, log_level level, const char *line) { counter_add(user, 1); }
+static void ignore_line(void *user, log_level level, const char *line) {
+    counter_add(user, 1);
+}
 
 static void *user_main(void *argument) {
     char text[200];

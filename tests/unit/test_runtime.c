@@ -47,8 +47,8 @@ Test(runtime_status, own_message_may_be_an_argument) {
 }
 
 Test(runtime_status, names_differ) {
-    const moesaic_status all[] = {MOESAIC_OK,       MOESAIC_E_FAILED,      MOESAIC_E_USAGE,     MOESAIC_E_INPUT,
-                                  MOESAIC_E_GATE,   MOESAIC_E_MEMORY,      MOESAIC_E_IO,        MOESAIC_E_UNSUPPORTED,
+    const moesaic_status all[] = {MOESAIC_OK,          MOESAIC_E_FAILED,    MOESAIC_E_USAGE,   MOESAIC_E_INPUT,
+                                  MOESAIC_E_GATE,      MOESAIC_E_MEMORY,    MOESAIC_E_IO,      MOESAIC_E_UNSUPPORTED,
                                   MOESAIC_E_NONFINITE, MOESAIC_E_CANCELLED, (moesaic_status)99};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         for (size_t j = 0; j < i; j++)
@@ -61,11 +61,25 @@ Test(runtime_status, utf8_span_follows_the_standard) {
         size_t bytes;
         unsigned span;
     } cases[] = {
-        {"", 0, 0},         {"a", 1, 1},          {"\0", 1, 1},           {"\x80", 1, 0},
-        {"\xc1\xbf", 2, 0}, {"\xc2\x80", 2, 2},   {"\xc2", 1, 0},         {"\xe0\x9f\xbf", 3, 0},
-        {"\xe0\xa0\x80", 3, 3}, {"\xed\x9f\xbf", 3, 3}, {"\xed\xa0\x80", 3, 0}, {"\xef\xbf\xbf", 3, 3},
-        {"\xf0\x8f\xbf\xbf", 4, 0}, {"\xf0\x90\x80\x80", 4, 4}, {"\xf4\x8f\xbf\xbf", 4, 4}, {"\xf4\x90\x80\x80", 4, 0},
-        {"\xf5\x80\x80\x80", 4, 0}, {"\xf0\x90\x80", 3, 0}, {"\xe2\x82\x41", 3, 0},
+        {"", 0, 0},
+        {"a", 1, 1},
+        {"\0", 1, 1},
+        {"\x80", 1, 0},
+        {"\xc1\xbf", 2, 0},
+        {"\xc2\x80", 2, 2},
+        {"\xc2", 1, 0},
+        {"\xe0\x9f\xbf", 3, 0},
+        {"\xe0\xa0\x80", 3, 3},
+        {"\xed\x9f\xbf", 3, 3},
+        {"\xed\xa0\x80", 3, 0},
+        {"\xef\xbf\xbf", 3, 3},
+        {"\xf0\x8f\xbf\xbf", 4, 0},
+        {"\xf0\x90\x80\x80", 4, 4},
+        {"\xf4\x8f\xbf\xbf", 4, 4},
+        {"\xf4\x90\x80\x80", 4, 0},
+        {"\xf5\x80\x80\x80", 4, 0},
+        {"\xf0\x90\x80", 3, 0},
+        {"\xe2\x82\x41", 3, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         cr_expect_eq(utf8_span(cases[i].text, cases[i].bytes), cases[i].span, "case %zu", i);
@@ -247,7 +261,8 @@ Test(runtime_cpu, a_level_implies_what_it_builds_on) {
 #if defined(__x86_64__)
     cr_assert_eq((b & CPU_AVX2) != 0, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                                           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c"));
-    cr_assert_eq((b & CPU_AVX512VNNI) != 0, __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+    cr_assert_eq((b & CPU_AVX512VNNI) != 0, __builtin_cpu_supports("avx512vnni") &&
+                                                __builtin_cpu_supports("avx512bw") &&
                                                 __builtin_cpu_supports("avx512vl"));
 #endif
     cr_assert_gt(strlen(cpu_model_name()), 0);

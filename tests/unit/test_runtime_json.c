@@ -30,7 +30,9 @@ static void refused(const char *text, size_t bytes, const struct json_limits *li
     free(copy);
 }
 
-static void refused_text(const char *text, const char *why) { refused(text, strlen(text), NULL, why); }
+static void refused_text(const char *text, const char *why) {
+    refused(text, strlen(text), NULL, why);
+}
 
 Test(runtime_json, reads_every_kind) {
     json_value *root = parsed(" {\"a\":[1,-2.5e1,true,false,null,\"x\"],\r\n\t\"b\":{}, \"\":0 } ", NULL);
@@ -271,7 +273,8 @@ Test(runtime_json, many_keys_take_linear_time, .timeout = 10) {
     json_value *root = NULL;
     moesaic_error error = {0};
     struct json_limits strict = {.reject_duplicates = true};
-    cr_assert_eq(json_parse(text, (size_t)(at - text), &strict, "test", &root, &error), MOESAIC_OK, "%s", error.message);
+    cr_assert_eq(json_parse(text, (size_t)(at - text), &strict, "test", &root, &error), MOESAIC_OK, "%s",
+                 error.message);
     cr_assert_eq(json_count(root), KEYS);
     cr_assert_eq(json_int(json_get(root, "k123456")), 123456);
     json_free(root);
@@ -336,4 +339,27 @@ Test(runtime_json, parse_file_names_the_file) {
     cr_assert_eq(json_int(json_at(root, 0)), 5);
     json_free(root);
     remove(name);
+}
+
+/* ---- building ---- */
+
+Test(runtime_json, what_is_built_reads_back) {
+    json_value *root = json_make_object(), *list = json_make_array();
+    bool whole = json_push(list, json_make_integer(INT64_MIN)) & json_push(list, json_make_real(0.5)) &
+                 json_push(list, json_make_bool(true)) & json_put(root, "text", json_make_text("a\n\xc3\xa4\0b", 6)) &
+                 json_put(root, "list", list);
+    cr_assert(whole);
+    size_t bytes = 0;
+    char *text = json_dump(root, false, &bytes);
+    cr_assert_str_eq(text, "{\"text\":\"a\\n\xc3\xa4\\u0000b\",\"list\":[-9223372036854775808,0.5,true]}");
+    cr_assert_eq(bytes, strlen(text));
+    json_value *again = parsed(text, NULL);
+    cr_assert_eq(json_int(json_at(json_get(again, "list"), 0)), INT64_MIN);
+    json_free(again);
+    free(text);
+    cr_assert_not(json_put(root, "bad", json_make_text("\xff", 1)));
+    cr_assert_not(json_push(NULL, json_make_integer(1)));
+    cr_assert_not(json_put(root, "\xff", json_make_integer(1)));
+    cr_assert_eq(json_count(root), 2);
+    json_free(root);
 }

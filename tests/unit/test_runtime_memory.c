@@ -20,7 +20,9 @@ static struct topology *machine(const char *synthetic) {
     return topology;
 }
 
-Test(runtime_memory, the_backend_is_the_one_linked) { cr_assert_str_eq(arena_backend(), ARENA_BACKEND); }
+Test(runtime_memory, the_backend_is_the_one_linked) {
+    cr_assert_str_eq(arena_backend(), ARENA_BACKEND);
+}
 
 Test(runtime_memory, blocks_are_aligned_zeroed_and_apart) {
     struct topology *topology = machine(NULL);

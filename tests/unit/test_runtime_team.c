@@ -151,9 +151,10 @@ Test(runtime_team, a_limit_on_threads_is_an_error_not_an_exit) {
 Test(runtime_team, a_limit_of_openmp_is_taken) {
     if (!getenv("OMP_THREAD_LIMIT")) { /* libgomp reads it when it is loaded: run this test again under it */
         char command[256];
-        snprintf(command, sizeof command,
-                 "env -i OMP_THREAD_LIMIT=2 /proc/%d/exe --filter runtime_team/a_limit_of_openmp_is_taken >/dev/null 2>&1",
-                 (int)getpid());
+        snprintf(
+            command, sizeof command,
+            "env -i OMP_THREAD_LIMIT=2 /proc/%d/exe --filter runtime_team/a_limit_of_openmp_is_taken >/dev/null 2>&1",
+            (int)getpid());
         cr_assert_eq(system(command), 0);
         return;
     }
@@ -241,7 +242,8 @@ Test(runtime_team, several_teams_at_once_and_none_left, .timeout = 60) {
         pthread_join(user[i], NULL);
         cr_assert(right[i]);
     }
-    struct team *first = made(&(struct team_options){.threads = 3}), *second = made(&(struct team_options){.threads = 2});
+    struct team *first = made(&(struct team_options){.threads = 3}),
+                *second = made(&(struct team_options){.threads = 2});
     cr_assert_eq(threads_of_process(), before + 5);
     unsigned count[48] = {0};
     for (int i = 0; i < 100; i++) {

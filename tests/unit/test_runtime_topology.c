@@ -42,7 +42,8 @@ static const char *cores_of(const struct topology *topology) {
     size_t used = 0;
     text[0] = '\0';
     for (unsigned i = 0; i < count; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%u@%u", i ? " " : "", core[i].pu_os_index, core[i].node);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%u@%u", i ? " " : "", core[i].pu_os_index,
+                                 core[i].node);
     return text;
 }
 
@@ -117,20 +118,21 @@ Test(runtime_topology, xml) {
     int descriptor = mkstemp(path);
     cr_assert_geq(descriptor, 0);
     close(descriptor);
-    write_text(path, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE topology SYSTEM \"hwloc2.dtd\">\n"
-                     "<topology version=\"2.0\">\n"
-                     "<object type=\"Machine\" os_index=\"0\" cpuset=\"0x00000003\" complete_cpuset=\"0x00000003\" "
-                     "allowed_cpuset=\"0x00000003\" nodeset=\"0x00000004\" complete_nodeset=\"0x00000004\" "
-                     "allowed_nodeset=\"0x00000004\" gp_index=\"1\">\n"
-                     "<object type=\"NUMANode\" os_index=\"2\" cpuset=\"0x00000003\" complete_cpuset=\"0x00000003\" "
-                     "nodeset=\"0x00000004\" complete_nodeset=\"0x00000004\" gp_index=\"2\" local_memory=\"4096000\"/>\n"
-                     "<object type=\"Core\" os_index=\"0\" cpuset=\"0x00000003\" complete_cpuset=\"0x00000003\" "
-                     "nodeset=\"0x00000004\" complete_nodeset=\"0x00000004\" gp_index=\"3\">\n"
-                     "<object type=\"PU\" os_index=\"0\" cpuset=\"0x00000001\" complete_cpuset=\"0x00000001\" "
-                     "nodeset=\"0x00000004\" complete_nodeset=\"0x00000004\" gp_index=\"4\"/>\n"
-                     "<object type=\"PU\" os_index=\"1\" cpuset=\"0x00000002\" complete_cpuset=\"0x00000002\" "
-                     "nodeset=\"0x00000004\" complete_nodeset=\"0x00000004\" gp_index=\"5\"/>\n"
-                     "</object>\n</object>\n</topology>\n");
+    write_text(path,
+               "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE topology SYSTEM \"hwloc2.dtd\">\n"
+               "<topology version=\"2.0\">\n"
+               "<object type=\"Machine\" os_index=\"0\" cpuset=\"0x00000003\" complete_cpuset=\"0x00000003\" "
+               "allowed_cpuset=\"0x00000003\" nodeset=\"0x00000004\" complete_nodeset=\"0x00000004\" "
+               "allowed_nodeset=\"0x00000004\" gp_index=\"1\">\n"
+               "<object type=\"NUMANode\" os_index=\"2\" cpuset=\"0x00000003\" complete_cpuset=\"0x00000003\" "
+               "nodeset=\"0x00000004\" complete_nodeset=\"0x00000004\" gp_index=\"2\" local_memory=\"4096000\"/>\n"
+               "<object type=\"Core\" os_index=\"0\" cpuset=\"0x00000003\" complete_cpuset=\"0x00000003\" "
+               "nodeset=\"0x00000004\" complete_nodeset=\"0x00000004\" gp_index=\"3\">\n"
+               "<object type=\"PU\" os_index=\"0\" cpuset=\"0x00000001\" complete_cpuset=\"0x00000001\" "
+               "nodeset=\"0x00000004\" complete_nodeset=\"0x00000004\" gp_index=\"4\"/>\n"
+               "<object type=\"PU\" os_index=\"1\" cpuset=\"0x00000002\" complete_cpuset=\"0x00000002\" "
+               "nodeset=\"0x00000004\" complete_nodeset=\"0x00000004\" gp_index=\"5\"/>\n"
+               "</object>\n</object>\n</topology>\n");
     struct topology *topology = opened(&(struct topology_source){.xml_path = path});
     cr_assert_not(topology_is_this_machine(topology));
     cr_assert_eq(topology_node_at(topology, 0)->os_index, 2);
@@ -141,7 +143,8 @@ Test(runtime_topology, xml) {
     refused((struct topology_source){.xml_path = path}, MOESAIC_E_INPUT, path);
     write_text(path, "");
     refused((struct topology_source){.xml_path = path}, MOESAIC_E_INPUT, path);
-    write_text(path, "\x7f" "ELF not a topology");
+    write_text(path, "\x7f"
+                     "ELF not a topology");
     refused((struct topology_source){.xml_path = path}, MOESAIC_E_INPUT, path);
     refused((struct topology_source){.xml_path = "/nonexistent.xml"}, MOESAIC_E_IO, "/nonexistent.xml");
     remove(path);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Arena backend without an allocator: every block is a bound mapping of its own. Meant for few and large blocks. */
-#include "arena_internal.h"
+#include "memory_internal.h"
 
 #include <pthread.h>
 #include <stdlib.h>

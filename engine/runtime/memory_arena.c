@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Arenas: memory of one NUMA node, in blocks cut by jemalloc or mapped one by one. */
-#include "arena_internal.h"
+#include "memory_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +12,9 @@
 
 enum { ARENA_HUGE_PAGE_BYTES = 2 << 20 };
 
-size_t arena_page_bytes(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+size_t arena_page_bytes(void) {
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
 
 /* ---- mapping ---- */
 
@@ -61,7 +63,9 @@ void *arena_map(struct arena *arena, size_t bytes, size_t alignment) {
     return address;
 }
 
-void arena_unmap(void *address, size_t bytes) { munmap(address, bytes); }
+void arena_unmap(void *address, size_t bytes) {
+    munmap(address, bytes);
+}
 
 /* ---- the door ---- */
 
@@ -70,7 +74,9 @@ static const struct arena_backend *arena_choose(void) {
     return jemalloc ? jemalloc : arena_hwloc();
 }
 
-const char *arena_backend(void) { return arena_choose()->name; }
+const char *arena_backend(void) {
+    return arena_choose()->name;
+}
 
 moesaic_status arena_create(const struct topology *topology, unsigned node, bool huge_pages, struct arena **ret_arena,
                             moesaic_error *error) {
@@ -118,4 +124,6 @@ void arena_free(struct arena *arena, void *block) {
         atomic_fetch_sub_explicit(&arena->bytes, arena->backend->free(arena, block), memory_order_relaxed);
 }
 
-uint64_t arena_bytes(const struct arena *arena) { return atomic_load_explicit(&arena->bytes, memory_order_relaxed); }
+uint64_t arena_bytes(const struct arena *arena) {
+    return atomic_load_explicit(&arena->bytes, memory_order_relaxed);
+}

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Arena backend over jemalloc, whose extents come from mappings bound to the arena's node.
  *
- * The functions are weak references: a library that needs Debian's jemalloc cannot be loaded by dlopen ("cannot allocate
- * memory in static TLS block"), so the program decides by linking it. */
-#include "arena_internal.h"
+ * The functions are weak references: a library that needs Debian's jemalloc cannot be loaded by dlopen ("cannot
+ * allocate memory in static TLS block"), so the program decides by linking it. */
+#include "memory_internal.h"
 
 #include <jemalloc/jemalloc.h>
 #include <stdio.h>
@@ -40,8 +40,8 @@ static void extent_destroy(extent_hooks_t *hooks, void *address, size_t bytes, b
 }
 
 /* Mappings can be cut and joined at any page: nothing to do. */
-static bool extent_split(extent_hooks_t *hooks, void *address, size_t bytes, size_t first, size_t second, bool committed,
-                         unsigned index) {
+static bool extent_split(extent_hooks_t *hooks, void *address, size_t bytes, size_t first, size_t second,
+                         bool committed, unsigned index) {
     return false;
 }
 

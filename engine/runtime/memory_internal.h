@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside of the arenas: one struct, two backends. */
-#ifndef ARENA_INTERNAL_H
-#define ARENA_INTERNAL_H
+#ifndef MEMORY_INTERNAL_H
+#define MEMORY_INTERNAL_H
 
 #include "runtime.h"
 
