@@ -222,4 +222,71 @@ struct placement_optimum {
 moesaic_status placement_optimum_whole(const struct placement_problem *problem, uint64_t limit,
                                        struct placement_optimum *ret_optimum, moesaic_error *error);
 
+/* ---- rebalancer: opt-in, for whole and replicate plans --------------------------------------------------------------- */
+
+/* Watches live routing, and when it has drifted from what the plan was made for, moves or copies a bounded number of
+ * experts where that pays. One thread at a time; the engine's step thread observes and carries moves out between steps. */
+struct rebalancer;
+
+struct rebalance_options {
+    uint32_t window_tokens; /* watched before each decision; 0: 2048 */
+    double drift_bits;      /* Jensen-Shannon divergence beyond sampling noise that counts as drift; 0: 0.02 */
+    double min_gain;        /* of the simulated step, below which nothing is moved; 0: 0.05 */
+    uint64_t bytes_per_s;   /* most bytes moved a second; 0: 256 MiB */
+    uint64_t max_bytes;     /* of one migration; 0: an eighth of the experts' bytes */
+};
+
+enum rebalance_verdict {
+    REBALANCE_FEW_TOKENS = 0, /* the window is not full */
+    REBALANCE_BUSY = 1,       /* moves of an earlier decision are still to be done */
+    REBALANCE_STEADY = 2,     /* no layer has drifted */
+    REBALANCE_NO_GAIN = 3,    /* drifted, but no bounded migration gains enough */
+    REBALANCE_MIGRATE = 4
+};
+/* One decision, for the log. Gains are shares of a token's time: 0.1 is 10 % more tokens per second. */
+struct rebalance_record {
+    uint64_t number; /* of decisions with a full window, from 1 */
+    enum rebalance_verdict verdict;
+    uint32_t layer;                   /* that drifted most */
+    double drift_bits, noise_bits;    /* of that layer */
+    uint32_t moves, moves_failed;
+    uint64_t bytes;
+    double predicted_gain;            /* simulated */
+    double observed_gain;             /* measured from step times; meaningful once `observed` */
+    bool observed;
+};
+enum rebalance_kind { REBALANCE_MOVE, REBALANCE_COPY, REBALANCE_DROP };
+struct rebalance_move {
+    enum rebalance_kind kind;
+    uint32_t layer, expert;
+    struct placement_piece from; /* the copy that is moved or dropped; where to read from for a new copy */
+    struct placement_piece to;   /* moved or copied: where it is to be */
+    uint64_t bytes;              /* to be copied; 0 for a drop */
+};
+
+/* `model` and `machine` are borrowed, `plan` is copied. Errors: INPUT (a plan that does not fit), UNSUPPORTED (slices and
+ * interleaved pages do not depend on the load), USAGE, MEMORY. */
+moesaic_status rebalancer_create(const struct placement_model *model, const struct machine_speeds *machine,
+                                 const struct placement_plan *plan, const struct rebalance_options *options,
+                                 struct rebalancer **ret_rebalancer, moesaic_error *error);
+void rebalancer_destroy(struct rebalancer *rebalancer); /* accepts NULL */
+/* One token's choices, [layers, top_k]. Allocates nothing; tokens beyond a full window are not kept. */
+void rebalancer_observe(struct rebalancer *rebalancer, const uint16_t *chosen, int32_t sequence);
+/* What a step of `tokens` tokens took: the observed side of a gain. */
+void rebalancer_observe_step(struct rebalancer *rebalancer, uint32_t tokens, uint64_t step_ns);
+/* Decides once the window is full, and begins a new one. A drift costs a search of up to seconds on large models.
+ * Errors: MEMORY. */
+moesaic_status rebalancer_decide(struct rebalancer *rebalancer, struct rebalance_record *ret_record,
+                                 moesaic_error *error);
+/* The next move if one is left and the bytes moved so far allow it at `now_ns`. The engine carries it out, then says
+ * whether that worked before it asks for another. */
+bool rebalancer_next_move(struct rebalancer *rebalancer, uint64_t now_ns, struct rebalance_move *ret_move);
+void rebalancer_move_done(struct rebalancer *rebalancer, bool done);
+/* The plan as it now is. */
+const struct placement_plan *rebalancer_plan(const struct rebalancer *rebalancer);
+/* The last decision with a full window, its observed gain filled in when it is known. */
+const struct rebalance_record *rebalancer_last(const struct rebalancer *rebalancer);
+/* One line for the log; returns `text`. */
+const char *rebalance_record_text(const struct rebalance_record *record, char *text, size_t bytes);
+
 #endif

@@ -23,6 +23,8 @@ struct places {
 };
 struct place place_of(const struct machine_speeds *machine, unsigned node, unsigned reader);
 void places_list(const struct machine_speeds *machine, struct places *ret_places);
+/* Index of the place, added to the list where it was not in it; PLACES_MAX when the list is full. */
+unsigned places_index(const struct machine_speeds *machine, unsigned node, unsigned reader, struct places *places);
 /* Bytes of experts that each node can hold: its memory less its share, by memory, of the dense weights. [nodes] */
 void placement_capacity(const struct placement_problem *problem, uint64_t *ret_bytes);
 /* Share of all pages that round robin puts on each node: equal until a node is full. [nodes], sums to 1. */

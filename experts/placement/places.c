@@ -20,12 +20,14 @@ static bool place_usable(const struct machine_speeds *machine, unsigned node, un
     return machine->node[node].memory_bytes > 0 && machine->node[reader].cores > 0;
 }
 
-static void places_add(const struct machine_speeds *machine, unsigned node, unsigned reader, struct places *places) {
+unsigned places_index(const struct machine_speeds *machine, unsigned node, unsigned reader, struct places *places) {
     for (unsigned i = 0; i < places->count; i++)
         if (places->at[i].node == node && places->at[i].reader == reader)
-            return;
-    if (places->count < PLACES_MAX)
-        places->at[places->count++] = place_of(machine, node, reader);
+            return i;
+    if (places->count == PLACES_MAX)
+        return PLACES_MAX;
+    places->at[places->count] = place_of(machine, node, reader);
+    return places->count++;
 }
 
 static unsigned place_distance(unsigned a, unsigned b) { return a > b ? a - b : b - a; }
@@ -51,7 +53,7 @@ static void places_add_partners(const struct machine_speeds *machine, unsigned n
         if (partner == machine->nodes)
             return;
         taken[partner] = true;
-        places_add(machine, lacks_cores ? n : partner, lacks_cores ? partner : n, places);
+        places_index(machine, lacks_cores ? n : partner, lacks_cores ? partner : n, places);
     }
 }
 
@@ -60,7 +62,7 @@ void places_list(const struct machine_speeds *machine, struct places *ret_places
     places->count = 0;
     for (unsigned n = 0; n < machine->nodes; n++)
         if (place_usable(machine, n, n))
-            places_add(machine, n, n, places);
+            places_index(machine, n, n, places);
     places->locals = places->count;
     for (unsigned n = 0; n < machine->nodes; n++) {
         bool cores = machine->node[n].cores > 0, memory = machine->node[n].memory_bytes > 0;
