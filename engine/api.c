@@ -5,6 +5,7 @@
 
 #include "api_internal.h"
 #include "build_config.h"
+#include "recipe.h"
 
 enum { STEP_TOKENS = 256, STEP_TOKENS_MAX = 65536, SEQUENCES = 64, SEQUENCES_MAX = 4096, THREADS_MAX = 1024 };
 
@@ -96,7 +97,8 @@ moesaic_status moesaic_engine_create(moesaic_model *model, const moesaic_engine_
     if (!engine)
         return status_no_memory(error, "engine", sizeof *engine);
     struct team_options team = {.threads = o.threads, .pin = !o.no_pin};
-    struct sched_options sched = {.kv = o.kv == MOESAIC_KV_F16 ? KV_F16 : KV_F32,
+    struct sched_options sched = {.kv = o.kv == MOESAIC_KV_F16 || (!o.kv && model_artifact(model->model)) ? KV_F16
+                                                                                                          : KV_F32,
                                   .step_tokens = o.step_tokens ? o.step_tokens : STEP_TOKENS,
                                   .max_sequences = o.max_sequences ? o.max_sequences : SEQUENCES};
     engine->model = moesaic_model_retain(model);
@@ -294,5 +296,34 @@ moesaic_status moesaic_trace_write(moesaic_engine *engine, const char *text, siz
         if (status || !ret_result)
             free(result.layer);
     }
+    return status;
+}
+
+moesaic_status moesaic_export(const moesaic_model *model, const char *path, moesaic_progress_callback *progress,
+                              void *user, moesaic_export_result *ret_result, moesaic_error *error) {
+    moesaic_export_result result = {.size = sizeof result};
+    if (!model->model)
+        return status_set(error, MOESAIC_E_USAGE, "export: the model was opened for its tokenizer only (%s)",
+                          model->path);
+    moesaic_status status = pipeline_export(model->model, path, progress, user, &result, error);
+    return status ? status : api_result(ret_result, &result, sizeof result, "export result", error);
+}
+
+const char *const *moesaic_compress_presets(void) { return recipe_presets; }
+
+moesaic_status moesaic_compress(const moesaic_model *model, const char *path, const moesaic_compress_options *options,
+                                moesaic_compress_result *ret_result, moesaic_error *error) {
+    moesaic_compress_options o;
+    moesaic_compress_result result = {.size = sizeof result};
+    moesaic_status status = api_options(options, &o, sizeof o, "compress options", error);
+    if (!status && !model->model)
+        status = status_set(error, MOESAIC_E_USAGE, "compress: the model was opened for its tokenizer only");
+    if (!status)
+        status = pipeline_compress(model->model, model->tokenizer, path, &o, &result, error);
+    if (status)
+        return status;
+    status = api_result(ret_result, &result, sizeof result, "compress result", error);
+    if (status || !ret_result)
+        free(result.part);
     return status;
 }

@@ -17,8 +17,8 @@ const char *moesaic_bundled_model_path(void) {
     return NULL;
 }
 
-/* tokenizer.json of the folder, where there is one. */
-static moesaic_status tokenizer_open(moesaic_model *model, bool needed, moesaic_error *error) {
+/* A folder's tokenizer.json, where there is one, and the settings beside it. */
+static moesaic_status tokenizer_of_folder(moesaic_model *model, bool needed, moesaic_error *error) {
     char path[4096];
     struct file_map file;
     if ((size_t)snprintf(path, sizeof path, "%s/tokenizer.json", model->path) >= sizeof path)
@@ -31,6 +31,20 @@ static moesaic_status tokenizer_open(moesaic_model *model, bool needed, moesaic_
     status = tokenizer_create((const char *)file.data, file.bytes, path, &model->tokenizer, error);
     file_map_close(&file);
     return status ? status : text_settings_read(model->path, &model->settings, error);
+}
+
+/* The same of an artifact, which carries the files. */
+static moesaic_status tokenizer_of_artifact(moesaic_model *model, const struct artifact *artifact,
+                                            moesaic_error *error) {
+    const char *text;
+    size_t bytes;
+    if (!artifact_file(artifact, "tokenizer.json", &text, &bytes))
+        return MOESAIC_OK;
+    moesaic_status status = tokenizer_create(text, bytes, model->path, &model->tokenizer, error);
+    for (size_t i = 0; !status && text_settings_files[i]; i++)
+        if (artifact_file(artifact, text_settings_files[i], &text, &bytes))
+            status = text_settings_apply(&model->settings, text_settings_files[i], text, bytes, model->path, error);
+    return status;
 }
 
 moesaic_status moesaic_model_open(const char *path, const moesaic_model_options *options, moesaic_model **ret_model,
@@ -50,10 +64,12 @@ moesaic_status moesaic_model_open(const char *path, const moesaic_model_options 
     model->path = strdup(path);
     if (!model->path)
         status = status_no_memory(error, "model", strlen(path));
-    if (!status && !o.tokenizer_only)
+    bool packed = artifact_recognized(path); /* mapping one is cheap, and its tokenizer lies in it */
+    if (!status && (packed || !o.tokenizer_only))
         status = model_open(path, &model->model, error);
     if (!status)
-        status = tokenizer_open(model, o.tokenizer_only, error);
+        status = packed ? tokenizer_of_artifact(model, model_artifact(model->model), error)
+                        : tokenizer_of_folder(model, o.tokenizer_only, error);
     if (status) {
         moesaic_model_release(model);
         return status;
@@ -82,31 +98,58 @@ void moesaic_model_release(moesaic_model *model) {
 
 /* ---- describing -------------------------------------------------------------------------------------------------- */
 
-static const char *tensor_type_name(tensor_type type) {
-    static const char *const names[] = {[TENSOR_F32] = "F32", [TENSOR_F16] = "F16", [TENSOR_BF16] = "BF16",
-                                        [TENSOR_I32] = "I32", [TENSOR_I64] = "I64", [TENSOR_U8] = "U8",
-                                        [TENSOR_I8] = "I8",   [TENSOR_U16] = "U16", [TENSOR_OTHER] = "other"};
-    return names[type];
-}
-
 static moesaic_status weights_needed(const moesaic_model *model, moesaic_error *error) {
     return model->model ? MOESAIC_OK
                         : status_set(error, MOESAIC_E_USAGE, "model: opened for its tokenizer only (%s)", model->path);
+}
+
+/* Tensors and their bytes as the container has them. */
+static void container_describe(const struct model *model, moesaic_model_info *info) {
+    const struct artifact *artifact = model_artifact(model);
+    const struct checkpoint *checkpoint = model_checkpoint(model);
+    info->container = artifact ? "moe" : "safetensors";
+    info->tensors = artifact ? artifact_tensors(artifact) : checkpoint_count(checkpoint);
+    info->weight_bytes = 0;
+    for (size_t i = 0; i < info->tensors; i++)
+        info->weight_bytes +=
+            artifact ? artifact_tensor_at(artifact, i)->weight.bytes : checkpoint_at(checkpoint, i)->bytes;
+    info->file_bytes = artifact ? artifact_bytes(artifact) : info->weight_bytes;
+    info->bits_per_weight = 8.0 * (double)info->weight_bytes / (double)info->total_parameters;
 }
 
 moesaic_status moesaic_model_info_get(const moesaic_model *model, moesaic_model_info *ret_info, moesaic_error *error) {
     moesaic_status status = weights_needed(model, error);
     if (status)
         return status;
-    moesaic_model_info info = {.size = sizeof info, .path = model->path, .container = "safetensors"};
-    const struct checkpoint *checkpoint = model_checkpoint(model->model);
+    moesaic_model_info info = {.size = sizeof info, .path = model->path};
     pipeline_describe(model->model, &info);
-    info.tensors = checkpoint_count(checkpoint);
-    info.weight_bytes = 0;
-    for (size_t i = 0; i < info.tensors; i++)
-        info.weight_bytes += checkpoint_at(checkpoint, i)->bytes;
-    info.bits_per_weight = 8.0 * (double)info.weight_bytes / (double)info.total_parameters;
+    container_describe(model->model, &info);
     return api_result(ret_info, &info, sizeof info, "model info", error);
+}
+
+static moesaic_tensor_info checkpoint_tensor_info(const struct checkpoint *checkpoint, size_t index) {
+    const struct tensor *t = checkpoint_at(checkpoint, index);
+    moesaic_tensor_info info = {.size = sizeof info,
+                                .name = t->name,
+                                .format = t->type_name,
+                                .layout = "rows",
+                                .rank = t->rank,
+                                .bytes = t->bytes};
+    memcpy(info.shape, t->shape, sizeof info.shape);
+    return info;
+}
+
+static moesaic_tensor_info artifact_tensor_info(const struct artifact *artifact, size_t index) {
+    const struct artifact_tensor *t = artifact_tensor_at(artifact, index);
+    return (moesaic_tensor_info){.size = sizeof(moesaic_tensor_info),
+                                 .name = t->name,
+                                 .format = number_format_name(t->weight.format),
+                                 .layout = t->weight.layout == LAYOUT_PANEL16 ? "panel16" : "rows",
+                                 .group = t->weight.group,
+                                 .rank = t->weight.cols == 1 ? 1 : 2,
+                                 .shape = {t->weight.rows, t->weight.cols},
+                                 .bytes = t->weight.bytes,
+                                 .checksum = artifact_run_at(artifact, t->run)->checksum};
 }
 
 moesaic_status moesaic_model_tensor_get(const moesaic_model *model, size_t index, moesaic_tensor_info *ret_info,
@@ -114,27 +157,23 @@ moesaic_status moesaic_model_tensor_get(const moesaic_model *model, size_t index
     moesaic_status status = weights_needed(model, error);
     if (status)
         return status;
+    const struct artifact *artifact = model_artifact(model->model);
     const struct checkpoint *checkpoint = model_checkpoint(model->model);
-    if (index >= checkpoint_count(checkpoint))
-        return status_set(error, MOESAIC_E_USAGE, "tensor: index %zu of %zu", index, checkpoint_count(checkpoint));
-    const struct tensor *t = checkpoint_at(checkpoint, index);
-    moesaic_tensor_info info = {.size = sizeof info,
-                                .name = t->name,
-                                .format = tensor_type_name(t->type),
-                                .layout = "rows",
-                                .rank = t->rank,
-                                .bytes = t->bytes};
+    size_t count = artifact ? artifact_tensors(artifact) : checkpoint_count(checkpoint);
+    if (index >= count)
+        return status_set(error, MOESAIC_E_USAGE, "tensor: index %zu of %zu", index, count);
+    moesaic_tensor_info info =
+        artifact ? artifact_tensor_info(artifact, index) : checkpoint_tensor_info(checkpoint, index);
     double elements = 1;
-    for (uint32_t i = 0; i < t->rank; i++) {
-        info.shape[i] = t->shape[i];
-        elements *= (double)t->shape[i];
-    }
-    info.bits_per_weight = elements > 0 ? 8.0 * (double)t->bytes / elements : 0;
+    for (uint32_t i = 0; i < info.rank; i++)
+        elements *= (double)info.shape[i];
+    info.bits_per_weight = elements > 0 ? 8.0 * (double)info.bytes / elements : 0;
     return api_result(ret_info, &info, sizeof info, "tensor info", error);
 }
 
 moesaic_status moesaic_model_verify(const moesaic_model *model, moesaic_error *error) {
-    return weights_needed(model, error);
+    moesaic_status status = weights_needed(model, error);
+    return status || !model_artifact(model->model) ? status : artifact_verify(model_artifact(model->model), error);
 }
 
 /* ---- text -------------------------------------------------------------------------------------------------------- */
@@ -198,7 +237,7 @@ static moesaic_status request_check(const json_value *request, moesaic_error *er
 static moesaic_status render(moesaic_model *model, const json_value *request, char **ret_text, size_t *ret_bytes,
                              moesaic_error *error) {
     const json_value *tools = json_get(request, "tools"), *kwargs = json_get(request, "kwargs");
-    struct chat_template *compiled;
+    struct chat_template *compiled = NULL;
     struct chat_template_input input = {.messages = json_get(request, "messages"),
                                         .tools = json_kind_of(tools) == JSON_KIND_NULL ? NULL : tools,
                                         .documents = json_get(request, "documents"),

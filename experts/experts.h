@@ -81,6 +81,11 @@ void expert_dispatch_seal(struct expert_dispatch *dispatch, unsigned threads);
 void expert_dispatch_up(struct expert_dispatch *dispatch, const struct expert_input *x, float *scratch);
 void expert_dispatch_down(struct expert_dispatch *dispatch);
 
+/* out[t, i] = act(gate x_t) * (up x_t) for x [tokens, hidden]: what down sees, by the calling thread alone, with the bits of
+ * a step. Allocates its scratch. Errors: MEMORY. */
+moesaic_status expert_ffn_inner(const struct ffn_weights *weights, activation_type activation, const float *x,
+                                size_t tokens, size_t hidden, size_t intermediate, float *out, moesaic_error *error);
+
 /* ---- combine ---------------------------------------------------------------------------------------------------------- */
 
 /* io[h] += sum over slots, in slot order, of weight[slot] * rows[place[slot] * cols + h]; then, with `shared`, + gate *

@@ -2,6 +2,8 @@
 /* One tile of one expert: gate and up with the activation between them, or down. */
 #include "experts_internal.h"
 
+#include <stdlib.h>
+
 static void add_bias(float *out, size_t stride, size_t rows, size_t cols, const float *bias) {
     if (bias)
         for (size_t r = 0; r < rows; r++)
@@ -27,4 +29,27 @@ void expert_ffn_down(const struct expert_job *job, size_t hidden, size_t begin, 
     const struct ffn_weights *w = job->weights;
     weight_product(&w->down, expert_input_for(&job->inner, &w->down), NULL, job->n, begin, end, job->out, hidden);
     add_bias(job->out + begin, hidden, job->n, end - begin, w->down_bias ? w->down_bias + begin : NULL);
+}
+
+moesaic_status expert_ffn_inner(const struct ffn_weights *weights, activation_type activation, const float *x,
+                                size_t tokens, size_t hidden, size_t intermediate, float *out, moesaic_error *error) {
+    unsigned forms = expert_form_bit(&weights->gate) | expert_form_bit(&weights->up);
+    void *form_bytes = memory_zeroed(expert_input_bytes(forms, tokens, hidden) + 64, 1);
+    float *scratch = calloc(tokens * EXPERT_TILE_ROWS_MAX, sizeof *scratch);
+    if (!form_bytes || !scratch) {
+        free(scratch);
+        free(form_bytes);
+        return status_no_memory(error, "inner activations", tokens * EXPERT_TILE_ROWS_MAX * sizeof *scratch);
+    }
+    struct expert_input input;
+    struct expert_job job = {.weights = weights, .intermediate = intermediate, .n = tokens, .inner_values = out};
+    expert_input_bind(&input, forms, x, tokens, hidden, hidden, form_bytes);
+    expert_input_quantize(&input, 0, tokens);
+    for (size_t begin = 0; begin < intermediate; begin += EXPERT_TILE_ROWS_MAX) {
+        size_t end = intermediate - begin < EXPERT_TILE_ROWS_MAX ? intermediate : begin + EXPERT_TILE_ROWS_MAX;
+        expert_ffn_up(&job, activation, &input, begin, end, scratch);
+    }
+    free(scratch);
+    free(form_bytes);
+    return MOESAIC_OK;
 }

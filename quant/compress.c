@@ -8,8 +8,6 @@
 
 #include "compress_internal.h"
 
-#define DEFAULT_DAMPING 0.01
-
 static bool is_power_of_two(unsigned n) {
     return n != 0 && (n & (n - 1)) == 0;
 }
@@ -113,7 +111,10 @@ static moesaic_status job_fill_weights(struct compress_job *job, const float *w,
     unsigned bits = job->options->quant != QUANT_NONE ? number_format_bits(job->options->format) : 1;
     job->low = -(1 << (bits - 1));
     job->high = (1 << (bits - 1)) - 1;
-    job->factor = bits > 1 ? scale_factor(w, job->rows * job->cols, job->high) : 1.0;
+    job->factor = 1.0;
+    if (job->options->quant != QUANT_NONE)
+        job->factor = job->options->factor > 0.0f ? job->options->factor
+                                                  : scale_factor(w, job->rows * job->cols, job->options->format);
     return MOESAIC_OK;
 }
 
@@ -188,22 +189,26 @@ static moesaic_status job_run(struct compress_job *job, moesaic_error *error) {
     return status;
 }
 
-/* sum over rows of d H dᵀ, d [cols, rows] in the job's scratch or elsewhere. */
-static moesaic_status energy(const struct compress_job *job, const double *d, double *ret_energy, moesaic_error *error) {
-    size_t n = job->cols, rows = job->rows;
-    double sum = 0.0;
-    if (!job->have_hessian) {
-        for (size_t k = 0; k < n; k++)
-            sum += job->h[k * n + k] * linalg_dot(d + k * rows, d + k * rows, rows);
-        *ret_energy = sum;
-        return MOESAIC_OK;
-    }
+moesaic_status hessian_energy(const double *h, size_t n, const double *d, size_t rows, double *ret_energy,
+                              moesaic_error *error) {
     double *image = calloc(n * rows, sizeof *image);
     if (image == NULL)
         return status_no_memory(error, "error figures", n * rows * sizeof *image);
-    linalg_product(image, rows, n, rows, n, 1.0, linalg_rows(job->h, n), linalg_rows(d, rows));
+    linalg_product(image, rows, n, rows, n, 1.0, linalg_rows(h, n), linalg_rows(d, rows));
     *ret_energy = linalg_dot(d, image, n * rows);
     free(image);
+    return MOESAIC_OK;
+}
+
+/* The same for the job's Hessian, or what is known of it. */
+static moesaic_status energy(const struct compress_job *job, const double *d, double *ret_energy, moesaic_error *error) {
+    size_t n = job->cols, rows = job->rows;
+    if (job->have_hessian)
+        return hessian_energy(job->h, n, d, rows, ret_energy, error);
+    double sum = 0.0;
+    for (size_t k = 0; k < n; k++)
+        sum += job->h[k * n + k] * linalg_dot(d + k * rows, d + k * rows, rows);
+    *ret_energy = sum;
     return MOESAIC_OK;
 }
 

@@ -73,6 +73,7 @@ struct compress_options {
     bool in_order;          /* GPTQ and SparseGPT take the columns first to last, scales searched on updated weights;
                              * otherwise by falling diagonal of the Hessian ("act-order"), scales fixed before */
     double damping;         /* added to the Hessian's diagonal, times its mean; 0: the default of 0.01 */
+    float factor;           /* power of two over all scales, for parts of one matrix (compress_factor); 0: the matrix's own */
     unsigned refine;        /* most rounds of coordinate descent on scales and codes (or kept weights) afterwards; each
                              * step lowers the error; needs the Hessian; 0: none */
 };
@@ -89,6 +90,9 @@ struct compress_result {
     double damping;            /* as used: more than asked for when the factorisation needed it, 0 when there was none */
 };
 
+/* The factor that fits a matrix whose largest absolute weight is `largest`. */
+float compress_factor(float largest, number_format format);
+
 /* Compresses w [rows, cols] for the inputs that `stats` describes. Order of work: mask (or the joint pass that prunes
  * and quantizes column by column), codes, refinement. Deterministic; ties keep the lower column. Scratch on the heap:
  * about 3 cols² + 6 rows * cols doubles. MOESAIC_E_USAGE for options that do not go together (named), MOESAIC_E_NONFINITE
@@ -97,5 +101,116 @@ moesaic_status compress_matrix(const float *w, size_t rows, size_t cols, const s
                                const struct compress_options *options, struct compress_result *ret_result,
                                moesaic_error *error);
 void compress_result_done(struct compress_result *result); /* frees what it owns; accepts a zeroed one */
+
+/* tr(D H Dᵀ) of a difference d [rows, cols] of weights in the metric of `stats`; MOESAIC_E_MEMORY. */
+moesaic_status calib_energy(const struct calib_stats *stats, const float *d, size_t rows, double *ret_energy,
+                            moesaic_error *error);
+
+/* ---- intermediate neurons of an expert ------------------------------------------------------------------------------ */
+
+typedef enum neuron_score {
+    NEURON_WANDA,          /* ||down's column|| * ||its input||, all chosen at once (Wanda-sp) */
+    NEURON_RECONSTRUCTION  /* one by one, the neuron whose loss the others can make up for best (OBS: SlimGPT, OSSCAR) */
+} neuron_score;
+
+/* Neurons to keep of `neurons` for a share `density`: a multiple of 16 (the kernels' tile), at least 16, at most all. */
+size_t neuron_count(size_t neurons, double density);
+/* Chooses `keep` neurons by the down matrix [rows, neurons] and the statistics of its inputs (with a Hessian), and refits
+ * down by least squares (damped as in compress_options) so that the kept ones stand in for the dropped.
+ * ret_kept [keep]: their indices, rising: the rows of gate and up to keep. ret_down [rows, keep]: down's new columns.
+ * *ret_error: as in compress_result. MOESAIC_E_USAGE, MOESAIC_E_NONFINITE, MOESAIC_E_MEMORY. */
+moesaic_status prune_neurons(const float *down, size_t rows, size_t neurons, const struct calib_stats *stats,
+                             neuron_score score, size_t keep, double damping, uint32_t *ret_kept, float *ret_down,
+                             double *ret_error, moesaic_error *error);
+
+/* ---- whole experts -------------------------------------------------------------------------------------------------- */
+
+/* What one expert did on the calibration text. */
+struct expert_saliency {
+    uint64_t tokens;
+    double weight_sum;  /* of routing weights */
+    double output_sum;  /* of routing weight * ||output of the expert|| */
+};
+typedef enum saliency_method {
+    SALIENCY_FREQUENCY, /* tokens */
+    SALIENCY_REAP,      /* mean over its tokens of routing weight * ||output|| (Lasby et al. 2025) */
+    SALIENCY_RANDOM     /* a hash of seed, layer and expert: the yardstick */
+} saliency_method;
+
+/* Adds `tokens` rows of the expert's output [tokens, cols] (row stride `stride` floats, before the routing weight). */
+void saliency_add(struct expert_saliency *saliency, const float *output, size_t stride, size_t cols,
+                  const float *weights, size_t tokens);
+double saliency_score(const struct expert_saliency *saliency, saliency_method method, uint64_t seed, uint32_t layer,
+                      uint32_t expert);
+/* ret_keep[e] = 1 for the `keep` experts of the largest scores, 0 for the others; ties keep the lower id. */
+void saliency_keep(const double *scores, size_t experts, size_t keep, uint8_t *ret_keep);
+
+/* ---- low-rank compensation ------------------------------------------------------------------------------------------ */
+
+/* left [rows, rank] times right [rank, cols], the best such term for the error W - values in the metric of the inputs
+ * (EoRA, LQER): with E = W - values and U the top eigenvectors of E H Eᵀ, left right = U Uᵀ E. Both factors are
+ * BF16 numbers. */
+struct lowrank {
+    size_t rows, cols, rank;
+    float *left, *right;
+    double error;   /* relative, as in compress_result, with the term added */
+};
+/* MOESAIC_E_USAGE when rank is 0 or above the smaller side or `stats` has no Hessian, MOESAIC_E_NONFINITE,
+ * MOESAIC_E_MEMORY. */
+moesaic_status lowrank_fit(const float *w, const float *values, size_t rows, size_t cols,
+                           const struct calib_stats *stats, size_t rank, struct lowrank *ret_term,
+                           moesaic_error *error);
+void lowrank_done(struct lowrank *term); /* accepts a zeroed one */
+
+/* ---- AWQ: scales folded into neighbours ------------------------------------------------------------------------------ */
+
+/* Multiplying the inputs of a matrix by 1/s and its columns by s changes nothing but the rounding. Where the factor 1/s
+ * can go without cost:
+ *  - inputs of down: into the rows of up (out = down (silu(gate x) * up x)): each expert on its own.
+ *  - inputs of gate and up: into the weight of the norm before them. That norm feeds the router, the shared expert and
+ *    every expert of the layer, so one s serves the layer, and all their columns are multiplied by it.
+ *  - nothing else: a per-expert scale of the gate/up inputs has no neighbour of its own to fold into. */
+
+/* The candidate scales for an exponent alpha: (root mean square of each channel)^alpha, centred so that the largest times
+ * the smallest is 1; 1 for channels that never fire (Lin et al. 2024, with the root mean square for the mean magnitude).
+ * AWQ_CANDIDATES exponents 0, 1/16, ... 1 are the grid; candidate 0 is all ones. */
+enum { AWQ_CANDIDATES = 17 };
+void awq_scales(const struct calib_stats *inputs, unsigned candidate, float *ret_scales);
+/* Squared output error tr(D H Dᵀ) of RTN at this format and group when the columns of w are scaled by `scales` first,
+ * on at most AWQ_ROWS evenly spaced rows, times rows / rows measured. The caller adds up a layer's matrices and takes the
+ * candidate of the smallest sum (ties: the lower candidate). MOESAIC_E_USAGE, MOESAIC_E_MEMORY. */
+enum { AWQ_ROWS = 64 };
+moesaic_status awq_error(const float *w, size_t rows, size_t cols, const struct calib_stats *stats,
+                         number_format format, uint32_t group, const float *scales, double *ret_error,
+                         moesaic_error *error);
+/* w[r, k] *= scales[k], and w[r, k] /= scales[r]. */
+void awq_fold_columns(float *w, size_t rows, size_t cols, const float *scales);
+void awq_fold_rows(float *w, size_t rows, size_t cols, const float *scales);
+/* The statistics of the inputs after the fold: squares / s², Hessian / (s sᵀ). */
+void calib_rescale(struct calib_stats *stats, const float *scales);
+
+/* ---- budget --------------------------------------------------------------------------------------------------------- */
+
+/* One way to store an item (an expert, a matrix) and what it costs. */
+struct budget_option {
+    uint64_t bytes;
+    double error;   /* in one unit for all items: the caller weights by routing */
+};
+struct budget_item {
+    const struct budget_option *options;
+    size_t count;   /* 1 .. 255 */
+};
+struct budget_outcome {
+    uint64_t bytes;
+    double error;
+    double bound;   /* no choice within the limit has a smaller error; equal to `error` when the choice is exact */
+};
+/* ret_choice[i]: the option of each item, with the smallest sum of errors among sums of bytes up to `limit`: exact by
+ * dynamic programming where its table stays under 64 MiB (bytes counted in their common divisor), otherwise the
+ * Lagrangian relaxation filled up greedily, with the relaxation's value as bound. Ties take fewer bytes, then the lower
+ * option. MOESAIC_E_USAGE when even the smallest options do not fit (the message says how many bytes they take) or an
+ * error is negative or not finite, MOESAIC_E_MEMORY. */
+moesaic_status budget_solve(const struct budget_item *items, size_t count, uint64_t limit, uint8_t *ret_choice,
+                            struct budget_outcome *ret_outcome, moesaic_error *error);
 
 #endif

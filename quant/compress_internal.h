@@ -12,6 +12,8 @@ enum {
     JOB_GROUP_MAX = 128
 };
 
+#define DEFAULT_DAMPING 0.01
+
 /* One matrix at work. Weights, masks and codes are [cols, rows]: the methods go column by column over all rows. */
 struct compress_job {
     size_t rows, cols;
@@ -46,7 +48,7 @@ static inline double code_nearest(double w, double step, int low, int high) {
 }
 
 /* Scales (rtn.c): the power of two that brings the largest scale near the middle of FP16's range. */
-double scale_factor(const float *w, size_t count, int high);
+double scale_factor(const float *w, size_t count, number_format format);
 /* FP16 bits of a scale, saturated to the largest finite value, and the step they stand for. */
 uint16_t scale_round(double scale, double factor, double *ret_step);
 /* Finds scales of one group for every row from the columns [begin, end) of `weights` [cols, rows], where the job's mask
@@ -65,6 +67,9 @@ moesaic_status prune_by_score(struct compress_job *job, moesaic_error *error);
 
 /* GPTQ, SparseGPT and both in one pass (gptq.c). */
 moesaic_status second_order_pass(struct compress_job *job, moesaic_error *error);
+/* sum over rows of d H dᵀ for d [n, rows] and h [n, n] (compress.c). */
+moesaic_status hessian_energy(const double *h, size_t n, const double *d, size_t rows, double *ret_energy,
+                              moesaic_error *error);
 /* Coordinate descent on scales, codes and kept weights (refine.c). */
 moesaic_status refine_matrix(struct compress_job *job, moesaic_error *error);
 

@@ -24,6 +24,14 @@ typedef enum number_format {
 /* FP16 and BF16 bits as floats, exactly; and the nearest FP16 (ties to even, overflow to infinity). */
 float half_to_float(uint16_t half);
 uint16_t half_from_float(float value);
+/* Nearest BF16 of a finite value, ties to even. */
+static inline uint16_t bfloat_from_float(float value) {
+    union {
+        float f;
+        uint32_t u;
+    } pun = {.f = value};
+    return (uint16_t)((pun.u + 0x7fff + (pun.u >> 16 & 1)) >> 16);
+}
 static inline float bfloat_to_float(uint16_t bits) {
     union {
         uint32_t u;

@@ -7,14 +7,19 @@
 enum { SEARCH_STEPS = 40, SEARCH_POLISH = 2 };
 
 /* With the largest scale at 2^10 in FP16's terms, groups 2^24 times smaller still have normal scales. */
-double scale_factor(const float *w, size_t count, int high) {
+float compress_factor(float largest, number_format format) {
+    int high = (1 << (number_format_bits(format) - 1)) - 1;
+    if (!(largest > 0.0f))
+        return 1.0f;
+    int exponent = ilogb((double)largest / high) - 10;
+    return ldexpf(1.0f, exponent < -100 ? -100 : exponent > 100 ? 100 : exponent);
+}
+
+double scale_factor(const float *w, size_t count, number_format format) {
     float largest = 0.0f;
     for (size_t i = 0; i < count; i++)
         largest = fmaxf(largest, fabsf(w[i]));
-    if (largest == 0.0f)
-        return 1.0;
-    int exponent = ilogb((double)largest / high) - 10;
-    return ldexp(1.0, exponent < -100 ? -100 : exponent > 100 ? 100 : exponent);
+    return compress_factor(largest, format);
 }
 
 uint16_t scale_round(double scale, double factor, double *ret_step) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Names of each family's tensors, and the weights by role that the forward pass reads. */
+#include "artifact_internal.h"
 #include "checkpoint_internal.h"
 
 #include <inttypes.h>
@@ -11,7 +12,9 @@ enum { NAME_BYTES = 160, VECTOR_UNIT = 16 }; /* vectors begin at multiples of 64
 
 /* Walks over every tensor that the configuration asks for. Once one has failed the others do nothing. */
 struct binder {
-    const struct checkpoint *checkpoint;
+    const struct checkpoint *checkpoint; /* one of the two containers; both publish a tensor under the same name */
+    const struct artifact *artifact;
+    const char *path;
     const struct model_config *config;
     bool *used;       /* [n_tensors], marked where not NULL */
     float *vectors;   /* where vectors are widened to; NULL: they are only checked and counted */
@@ -22,20 +25,35 @@ struct binder {
 
 /* ---- one tensor ---- */
 
-static const struct tensor *bind_tensor(struct binder *binder, const char *name, uint32_t rank, const uint64_t *shape) {
-    const struct tensor *tensor = NULL;
-    if (binder->status == MOESAIC_OK)
-        binder->status = checkpoint_tensor(binder->checkpoint, name, rank, shape, &tensor, binder->error);
-    if (tensor && binder->used)
-        binder->used[tensor - binder->checkpoint->tensors] = true;
-    return tensor;
+static bool has_tensor(const struct binder *binder, const char *name) {
+    return binder->artifact ? artifact_find(binder->artifact, name) != NULL
+                            : checkpoint_find(binder->checkpoint, name) != NULL;
 }
 
-static void bind_rows(struct binder *binder, const struct tensor *tensor, uint64_t at, uint64_t rows, uint64_t cols,
+/* A tensor of either container, in the shape asked for. */
+struct bound {
+    const struct tensor *tensor;
+    const struct artifact_tensor *packed;
+};
+
+static struct bound bind_tensor(struct binder *binder, const char *name, uint32_t rank, const uint64_t *shape) {
+    struct bound bound = {0};
+    if (binder->status == MOESAIC_OK)
+        binder->status = binder->artifact
+                             ? artifact_tensor(binder->artifact, name, rank, shape, &bound.packed, binder->error)
+                             : checkpoint_tensor(binder->checkpoint, name, rank, shape, &bound.tensor, binder->error);
+    if (bound.tensor && binder->used)
+        binder->used[bound.tensor - binder->checkpoint->tensors] = true;
+    return bound;
+}
+
+static void bind_rows(struct binder *binder, struct bound bound, uint64_t at, uint64_t rows, uint64_t cols,
                       struct weight *ret_weight) {
-    if (tensor && binder->status == MOESAIC_OK)
+    if (binder->status == MOESAIC_OK && bound.packed)
+        *ret_weight = bound.packed->weight;
+    else if (binder->status == MOESAIC_OK)
         binder->status =
-            checkpoint_tensor_rows(binder->checkpoint, tensor, at, rows, cols, ret_weight, binder->error);
+            checkpoint_tensor_rows(binder->checkpoint, bound.tensor, at, rows, cols, ret_weight, binder->error);
 }
 
 static void bind_matrix(struct binder *binder, const char *name, uint64_t rows, uint64_t cols,
@@ -132,8 +150,8 @@ static void bind_fused_experts(struct layer_binder *layer, const char *gate_up, 
     struct binder *binder = layer->binder;
     uint64_t count = binder->config->experts, inner = binder->config->moe_intermediate, hidden = binder->config->hidden;
     const uint64_t gate_up_shape[3] = {count, 2 * inner, hidden}, down_shape[3] = {count, hidden, inner};
-    const struct tensor *gate_up_tensor = bind_tensor(binder, gate_up, 3, gate_up_shape);
-    const struct tensor *down_tensor = bind_tensor(binder, down, 3, down_shape);
+    struct bound gate_up_tensor = bind_tensor(binder, gate_up, 3, gate_up_shape);
+    struct bound down_tensor = bind_tensor(binder, down, 3, down_shape);
     struct ffn_weights unused = {0};
     for (uint64_t i = 0; i < count && binder->status == MOESAIC_OK; i++) {
         struct ffn_weights *expert = experts ? &experts[i] : &unused;
@@ -150,7 +168,7 @@ static void bind_experts(struct layer_binder *layer, const char *moe, struct ffn
     snprintf(part, sizeof part, "%s.experts", moe);
     snprintf(gate_up, sizeof gate_up, "%s", layer_name(layer, part, ".gate_up_proj"));
     snprintf(down, sizeof down, "%s", layer_name(layer, part, ".down_proj"));
-    if (checkpoint_find(binder->checkpoint, gate_up)) {
+    if (!binder->artifact && has_tensor(binder, gate_up)) {
         bind_fused_experts(layer, gate_up, down, experts);
         return;
     }
@@ -165,7 +183,7 @@ static void bind_moe(struct layer_binder *layer, struct layer_weights *weights) 
     const struct model_config *config = layer->binder->config;
     const char *moe = "mlp"; /* mixtral's published name is another; transformers 5 uses "mlp" in memory for all */
     if (config->family == FAMILY_MIXTRAL &&
-        !checkpoint_find(layer->binder->checkpoint, layer_name(layer, "mlp.gate", ".weight")))
+        !has_tensor(layer->binder, layer_name(layer, "mlp.gate", ".weight")))
         moe = "block_sparse_moe";
     char part[NAME_BYTES / 4];
     snprintf(part, sizeof part, "%s.gate", moe);
@@ -183,8 +201,7 @@ static void bind_ends(struct binder *binder, struct model_weights *weights) {
     static const char embedding[] = "model.embed_tokens.weight", head[] = "lm_head.weight";
     const struct model_config *config = binder->config;
     /* A tied pair may be stored under either name. */
-    bool as_head = config->tied_head && !checkpoint_find(binder->checkpoint, embedding) &&
-                   checkpoint_find(binder->checkpoint, head);
+    bool as_head = config->tied_head && !has_tensor(binder, embedding) && has_tensor(binder, head);
     bind_matrix(binder, as_head ? head : embedding, config->vocab, config->hidden, &weights->embedding);
     if (config->tied_head)
         weights->head = weights->embedding;
@@ -240,8 +257,9 @@ static moesaic_status check_unused(const struct checkpoint *checkpoint, const bo
             continue;
         uint32_t layer = layer_of(tensor->name);
         if (layer < checkpoint->config.layers)
-            return status_set(error, MOESAIC_E_INPUT, "%s/%s: tensor \"%.128s\": config.json implies no such tensor for %s",
-                              checkpoint->path, checkpoint_shard_name(checkpoint, tensor->shard), tensor->name,
+            return status_set(error, MOESAIC_E_INPUT,
+                              "%s/%s: tensor \"%.128s\": config.json implies no such tensor for %s", checkpoint->path,
+                              checkpoint_shard_name(checkpoint, tensor->shard), tensor->name,
                               checkpoint->config.model_type);
         if (layer == UINT32_MAX && count++ == 0)
             first = tensor->name;
@@ -256,7 +274,11 @@ moesaic_status checkpoint_check(const struct checkpoint *checkpoint, moesaic_err
     if (!used)
         return status_no_memory(error, checkpoint->path, checkpoint->n_tensors + 1);
     struct model_weights weights = {0};
-    struct binder binder = {.checkpoint = checkpoint, .config = &checkpoint->config, .used = used, .error = error};
+    struct binder binder = {.checkpoint = checkpoint,
+                            .path = checkpoint->path,
+                            .config = &checkpoint->config,
+                            .used = used,
+                            .error = error};
     moesaic_status status = bind_model(&binder, &weights);
     if (status == MOESAIC_OK)
         status = check_unused(checkpoint, used, error);
@@ -267,9 +289,8 @@ moesaic_status checkpoint_check(const struct checkpoint *checkpoint, moesaic_err
 /* ---- binding ---- */
 
 /* Makes room for the layers and their experts; the tensors were checked before, so the file justifies the sizes. */
-static moesaic_status make_layers(const struct checkpoint *checkpoint, struct model_weights *weights,
-                                  moesaic_error *error) {
-    const struct model_config *config = &checkpoint->config;
+static moesaic_status make_layers(const struct binder *binder, struct model_weights *weights, moesaic_error *error) {
+    const struct model_config *config = binder->config;
     size_t n_moe = 0;
     for (uint32_t i = 0; i < config->layers; i++)
         n_moe += config->layer[i].moe;
@@ -278,7 +299,7 @@ static moesaic_status make_layers(const struct checkpoint *checkpoint, struct mo
     if (n_moe > 0)
         weights->experts = calloc(n_moe * config->experts, sizeof *weights->experts);
     if (!weights->layers || (n_moe > 0 && !weights->experts))
-        return status_no_memory(error, checkpoint->path, n_moe * config->experts * sizeof *weights->experts);
+        return status_no_memory(error, binder->path, n_moe * config->experts * sizeof *weights->experts);
     struct ffn_weights *next = weights->experts;
     for (uint32_t i = 0; i < config->layers; i++) {
         if (config->layer[i].moe) {
@@ -289,23 +310,21 @@ static moesaic_status make_layers(const struct checkpoint *checkpoint, struct mo
     return MOESAIC_OK;
 }
 
-moesaic_status checkpoint_bind(const struct checkpoint *checkpoint, struct model_weights **ret_weights,
-                               moesaic_error *error) {
+static moesaic_status bind_container(struct binder *binder, struct model_weights **ret_weights, moesaic_error *error) {
     struct model_weights *weights = calloc(1, sizeof *weights), counted = {0};
     if (!weights)
-        return status_no_memory(error, checkpoint->path, sizeof *weights);
-    struct binder binder = {.checkpoint = checkpoint, .config = &checkpoint->config, .error = error};
-    moesaic_status status = bind_model(&binder, &counted);
+        return status_no_memory(error, binder->path, sizeof *weights);
+    moesaic_status status = bind_model(binder, &counted);
     if (status == MOESAIC_OK)
-        status = make_layers(checkpoint, weights, error);
+        status = make_layers(binder, weights, error);
     if (status != MOESAIC_OK)
         goto fail;
-    binder.vectors = weights->vectors = memory_zeroed(binder.n_floats, sizeof *weights->vectors);
+    binder->vectors = weights->vectors = memory_zeroed(binder->n_floats, sizeof *weights->vectors);
     if (!weights->vectors) {
-        status = status_no_memory(error, checkpoint->path, binder.n_floats * sizeof *weights->vectors);
+        status = status_no_memory(error, binder->path, binder->n_floats * sizeof *weights->vectors);
         goto fail;
     }
-    status = bind_model(&binder, weights);
+    status = bind_model(binder, weights);
     if (status != MOESAIC_OK)
         goto fail;
     *ret_weights = weights;
@@ -313,6 +332,20 @@ moesaic_status checkpoint_bind(const struct checkpoint *checkpoint, struct model
 fail:
     model_weights_destroy(weights);
     return status;
+}
+
+moesaic_status checkpoint_bind(const struct checkpoint *checkpoint, struct model_weights **ret_weights,
+                               moesaic_error *error) {
+    struct binder binder = {
+        .checkpoint = checkpoint, .path = checkpoint->path, .config = &checkpoint->config, .error = error};
+    return bind_container(&binder, ret_weights, error);
+}
+
+moesaic_status artifact_bind(const struct artifact *artifact, struct model_weights **ret_weights,
+                             moesaic_error *error) {
+    struct binder binder = {
+        .artifact = artifact, .path = artifact->path, .config = &artifact->config, .error = error};
+    return bind_container(&binder, ret_weights, error);
 }
 
 void model_weights_destroy(struct model_weights *weights) {

@@ -17,6 +17,11 @@ const struct expert_input *ffn_enter(struct forward *f, struct forward_worker *w
     return &w->input;
 }
 
+void ffn_observe(const struct forward *f, const struct forward_worker *w, uint32_t layer, const struct expert_input *x) {
+    if (w->thread == 0 && f->tap->input)
+        f->tap->input(f->tap->user, layer, FORWARD_SITE_FFN, x->form[0].values, 0, f->rows, x->form[0].stride);
+}
+
 void dense_ffn_plan(struct forward *f, const struct layer_weights *weights) {
     expert_dispatch_clear(&f->dispatch);
     expert_dispatch_add(&f->dispatch, &weights->dense, f->config->intermediate, NULL, f->rows, f->inner, f->out,
@@ -28,6 +33,7 @@ void dense_ffn_run(struct forward *f, struct forward_worker *w, uint32_t layer, 
     const struct expert_input *x = ffn_enter(f, w, layer, weights);
     if (!f->narrow) /* the input was normed by all */
         forward_meet(f, w);
+    ffn_observe(f, w, layer, x);
     expert_dispatch_up(&f->dispatch, x, w->tile);
     forward_meet(f, w);
     expert_dispatch_down(&f->dispatch);

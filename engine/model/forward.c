@@ -135,6 +135,17 @@ static void observe_hidden(const struct forward *f, const struct forward_worker 
         f->tap->hidden(f->tap->user, layer, f->narrow ? w->residual : f->hidden, f->rows, hidden);
 }
 
+/* The normed rows lie with the threads that made them, until these go on: all meet once more when somebody looks. */
+static void observe_attention(struct forward *f, const struct forward_worker *w, uint32_t layer) {
+    if (!f->tap->input)
+        return;
+    for (unsigned i = 0; w->thread == 0 && i < (f->narrow ? 1 : f->threads); i++)
+        if (f->worker[i].begin < f->worker[i].end)
+            f->tap->input(f->tap->user, layer, FORWARD_SITE_ATTENTION, f->worker[i].normed, f->worker[i].begin,
+                          f->worker[i].end - f->worker[i].begin, f->config->hidden);
+    forward_meet(f, w);
+}
+
 /* By thread 0, while the layer's first stage runs: what later stages of the layer find ready. */
 static void prepare_layer(struct forward *f, uint32_t layer, const struct layer_weights *weights) {
     atomic_store_explicit(&f->next_task, 0, memory_order_relaxed);
@@ -153,8 +164,11 @@ static void run_layer(struct forward *f, struct forward_worker *w, uint32_t laye
     forward_meet(f, w);
     if (!first)
         observe_hidden(f, w, layer - 1);
+    observe_attention(f, w, layer);
     attention_run(f, w, layer, weights);
     forward_meet(f, w);
+    if (w->thread == 0 && f->tap->input)
+        f->tap->input(f->tap->user, layer, FORWARD_SITE_OUTPUT, f->attended, 0, f->rows, f->q_rows);
     attention_output(f, w, layer, weights);
     if (f->narrow)
         forward_meet(f, w);

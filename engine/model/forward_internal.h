@@ -19,7 +19,8 @@
 enum { ATTENTION_SEGMENT_TOKENS = 512, ATTENTION_PARTS_MAX = 8192 };
 
 struct model {
-    struct checkpoint *checkpoint;
+    struct checkpoint *checkpoint;   /* one of the two */
+    struct artifact *artifact;
     struct model_weights *weights;
 };
 
@@ -166,6 +167,8 @@ void attention_output(struct forward *f, struct forward_worker *w, uint32_t laye
 /* Norms the feed-forward's input of this worker's rows; returns the input that the worker is to read. */
 const struct expert_input *ffn_enter(struct forward *f, struct forward_worker *w, uint32_t layer,
                                      const struct layer_weights *weights);
+/* Shows the taps the feed-forward's input, once all of it is there. */
+void ffn_observe(const struct forward *f, const struct forward_worker *w, uint32_t layer, const struct expert_input *x);
 void dense_ffn_plan(struct forward *f, const struct layer_weights *weights); /* one thread, before the layer's last meet */
 void dense_ffn_run(struct forward *f, struct forward_worker *w, uint32_t layer, const struct layer_weights *weights);
 void moe_layer_run(struct forward *f, struct forward_worker *w, uint32_t layer, const struct layer_weights *weights);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A model: a checkpoint and its weights by role. */
+/* A model: a checkpoint or an artifact, and its weights by role. */
 #include "forward_internal.h"
 
 #include <stdlib.h>
@@ -15,11 +15,14 @@ moesaic_status model_open(const char *path, struct model **ret_model, moesaic_er
     struct model *model = calloc(1, sizeof *model);
     if (!model)
         return status_no_memory(error, "model", sizeof *model);
-    moesaic_status status = checkpoint_open(path, &model->checkpoint, error);
+    bool packed = artifact_recognized(path);
+    moesaic_status status = packed ? artifact_open(path, &model->artifact, error)
+                                   : checkpoint_open(path, &model->checkpoint, error);
     if (!status)
-        status = check_limits(checkpoint_config(model->checkpoint), error);
+        status = check_limits(model_config(model), error);
     if (!status)
-        status = checkpoint_bind(model->checkpoint, &model->weights, error);
+        status = packed ? artifact_bind(model->artifact, &model->weights, error)
+                        : checkpoint_bind(model->checkpoint, &model->weights, error);
     if (status) {
         model_close(model);
         return status;
@@ -32,13 +35,17 @@ void model_close(struct model *model) {
     if (!model)
         return;
     model_weights_destroy(model->weights);
+    artifact_close(model->artifact);
     checkpoint_close(model->checkpoint);
     free(model);
 }
 
-const struct model_config *model_config(const struct model *model) { return checkpoint_config(model->checkpoint); }
+const struct model_config *model_config(const struct model *model) {
+    return model->artifact ? artifact_config(model->artifact) : checkpoint_config(model->checkpoint);
+}
 const struct model_weights *model_weights(const struct model *model) { return model->weights; }
 const struct checkpoint *model_checkpoint(const struct model *model) { return model->checkpoint; }
+const struct artifact *model_artifact(const struct model *model) { return model->artifact; }
 
 struct kv_shape model_kv_shape(const struct model *model, kv_type type) {
     const struct model_config *config = model_config(model);

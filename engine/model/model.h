@@ -18,6 +18,8 @@ const struct model_config *model_config(const struct model *model);
 const struct model_weights *model_weights(const struct model *model);
 const struct checkpoint *model_checkpoint(const struct model *model); /* NULL for an artifact */
 const struct artifact *model_artifact(const struct model *model);     /* NULL for a checkpoint */
+/* The last norm: out[hidden] = norm(x[hidden]), what the head multiplies. `out` may be `x`. */
+void model_final_norm(const struct model *model, const float *x, float *out);
 /* Shape of the KV cache that the model needs. */
 struct kv_shape model_kv_shape(const struct model *model, kv_type type);
 
@@ -52,8 +54,17 @@ struct forward_item {
 /* Observers of a step. Every call comes from thread 0 of the team, in the order of the layers; what the pointers show
  * stays as it is during the call, while the others go on to their next meeting. Rows are the step's tokens: the items'
  * tokens one after another. Any member but `user` may be NULL. */
+typedef enum forward_site {
+    FORWARD_SITE_ATTENTION, /* the normed input of q, k and v [hidden] */
+    FORWARD_SITE_OUTPUT,    /* the attended values, input of o [heads * head_dim] */
+    FORWARD_SITE_FFN        /* the normed input of the router and every feed-forward [hidden] */
+} forward_site;
 struct forward_tap {
     void *user;
+    /* The input of a layer's matrices, the step's rows [first, first + rows): x[i * stride + c] of row first + i. A step's
+     * rows may come in several calls. */
+    void (*input)(void *user, uint32_t layer, forward_site site, const float *x, size_t first, size_t rows,
+                  size_t stride);
     /* After `layer`: hidden[row * stride + h], the residual stream. */
     void (*hidden)(void *user, uint32_t layer, const float *hidden, size_t rows, size_t stride);
     /* The router's choice in `layer`: experts and weights [rows, k], in the order chosen, weights as applied. */

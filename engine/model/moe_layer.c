@@ -90,6 +90,7 @@ void moe_layer_run(struct forward *f, struct forward_worker *w, uint32_t layer, 
     forward_meet(f, w);
     if (w->thread == 0 && f->tap->routing)
         f->tap->routing(f->tap->user, layer, f->chosen, f->weights, f->rows, f->config->top_k);
+    ffn_observe(f, w, layer, x);
     expert_dispatch_up(&f->dispatch, x, w->tile);
     forward_meet(f, w);
     if (w->thread == 0 && f->tap->expert)

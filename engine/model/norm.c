@@ -12,3 +12,10 @@ void norm_row(const struct forward *f, const float *x, const float *gain, float 
     size_t hidden = f->config->hidden;
     f->kernels->scale_gain(x, norm_inverse(f->kernels, x, hidden, f->epsilon), gain, hidden, out);
 }
+
+void model_final_norm(const struct model *model, const float *x, float *out) {
+    const struct model_config *config = model_config(model);
+    const struct model_kernels *kernels = model_kernels();
+    float inverse = norm_inverse(kernels, x, config->hidden, (float)config->norm_epsilon);
+    kernels->scale_gain(x, inverse, model_weights(model)->final_norm, config->hidden, out);
+}

@@ -3,6 +3,7 @@
 #ifndef PIPELINE_H
 #define PIPELINE_H
 
+#include <moesaic/compress.h>
 #include <moesaic/evaluate.h>
 #include <moesaic/export.h>
 #include <moesaic/trace.h>
@@ -42,6 +43,11 @@ moesaic_status pipeline_logits(const struct pipeline_engine *engine, const int32
 moesaic_status pipeline_trace(const struct pipeline_engine *engine, const char *text, size_t bytes, uint32_t window,
                               const char *path, moesaic_progress_callback *progress, void *user,
                               moesaic_trace_result *ret_result, moesaic_error *error);
+moesaic_status pipeline_export(const struct model *model, const char *path, moesaic_progress_callback *progress,
+                               void *user, moesaic_export_result *ret_result, moesaic_error *error);
+moesaic_status pipeline_compress(const struct model *model, const struct tokenizer *tokenizer, const char *path,
+                                 const moesaic_compress_options *options, moesaic_compress_result *ret_result,
+                                 moesaic_error *error);
 
 /* Counts of parameters, bytes and FLOPs; fills every figure of `ret_info` but size, path, container and tensors. */
 void pipeline_describe(const struct model *model, moesaic_model_info *ret_info);

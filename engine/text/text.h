@@ -69,6 +69,11 @@ struct text_settings {
 /* Reads tokenizer_config.json, special_tokens_map.json and chat_template.jinja of `folder`, each where present;
  * tokenizer_config.json wins over special_tokens_map.json, chat_template.jinja over both. Errors: INPUT, IO, MEMORY. */
 moesaic_status text_settings_read(const char *folder, struct text_settings *ret_settings, moesaic_error *error);
+/* The same files one by one, from memory: their names in the order they are applied, NULL-terminated, and the applying of
+ * one. `where` goes into messages. A failure leaves what was applied before; text_settings_done frees it. */
+extern const char *const text_settings_files[];
+moesaic_status text_settings_apply(struct text_settings *settings, const char *name, const char *text, size_t bytes,
+                                   const char *where, moesaic_error *error);
 void text_settings_done(struct text_settings *settings); /* accepts a zeroed struct */
 
 /* ---- chat template ----------------------------------------------------------------------------------------------- */

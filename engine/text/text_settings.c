@@ -77,51 +77,57 @@ static moesaic_status read_template(const json_value *root, const char *where, s
     return MOESAIC_OK;
 }
 
-static moesaic_status read_json(const char *path, struct text_settings *settings, moesaic_error *error) {
+static moesaic_status apply_json(const char *text, size_t bytes, const char *where, struct text_settings *settings,
+                                 moesaic_error *error) {
     json_value *root;
-    if (!file_is_regular(path))
-        return MOESAIC_OK;
-    moesaic_status status = json_parse_file(path, NULL, &root, error);
+    moesaic_status status = json_parse(text, bytes, NULL, where, &root, error);
     if (status != MOESAIC_OK)
         return status;
     if (json_kind_of(root) != JSON_KIND_OBJECT)
-        status = status_set(error, MOESAIC_E_INPUT, "%s: not an object", path);
+        status = status_set(error, MOESAIC_E_INPUT, "%s: not an object", where);
     if (status == MOESAIC_OK)
-        status = read_tokens(root, path, settings, error);
+        status = read_tokens(root, where, settings, error);
     if (status == MOESAIC_OK)
-        status = read_template(root, path, settings, error);
+        status = read_template(root, where, settings, error);
     json_free(root);
     return status;
 }
 
-static moesaic_status read_jinja(const char *path, struct text_settings *settings, moesaic_error *error) {
-    struct file_map map;
+const char *const text_settings_files[] = {"special_tokens_map.json", "tokenizer_config.json", "chat_template.jinja",
+                                           NULL};
+
+moesaic_status text_settings_apply(struct text_settings *settings, const char *name, const char *text, size_t bytes,
+                                   const char *where, moesaic_error *error) {
     size_t offset;
+    if (strcmp(name, "chat_template.jinja") != 0)
+        return apply_json(text, bytes, where, settings, error);
+    if (!unicode_valid(text, bytes, &offset))
+        return status_set(error, MOESAIC_E_INPUT, "%s: invalid UTF-8 at byte %zu", where, offset);
+    return set_template(settings, "default", text, bytes, error);
+}
+
+static moesaic_status apply_file(struct text_settings *settings, const char *name, const char *path,
+                                 moesaic_error *error) {
+    struct file_map map;
     if (!file_is_regular(path))
         return MOESAIC_OK;
     moesaic_status status = file_map_open(path, &map, error);
     if (status != MOESAIC_OK)
         return status;
-    if (!unicode_valid((const char *)map.data, map.bytes, &offset))
-        status = status_set(error, MOESAIC_E_INPUT, "%s: invalid UTF-8 at byte %zu", path, offset);
-    else
-        status = set_template(settings, "default", (const char *)map.data, map.bytes, error);
+    status = text_settings_apply(settings, name, (const char *)map.data, map.bytes, path, error);
     file_map_close(&map);
     return status;
 }
 
 moesaic_status text_settings_read(const char *folder, struct text_settings *ret_settings, moesaic_error *error) {
-    static const char *const files[] = {"special_tokens_map.json", "tokenizer_config.json", "chat_template.jinja"};
     struct text_settings settings = {0};
     moesaic_status status = MOESAIC_OK;
-    for (size_t i = 0; status == MOESAIC_OK && i < sizeof files / sizeof *files; i++) {
+    for (size_t i = 0; status == MOESAIC_OK && text_settings_files[i]; i++) {
         char path[4096];
-        if (snprintf(path, sizeof path, "%s/%s", folder, files[i]) >= (int)sizeof path)
+        if (snprintf(path, sizeof path, "%s/%s", folder, text_settings_files[i]) >= (int)sizeof path)
             status = status_set(error, MOESAIC_E_INPUT, "%s: path too long", folder);
-        else if (i == 2)
-            status = read_jinja(path, &settings, error);
         else
-            status = read_json(path, &settings, error);
+            status = apply_file(&settings, text_settings_files[i], path, error);
     }
     if (status != MOESAIC_OK) {
         text_settings_done(&settings);

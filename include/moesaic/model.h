@@ -52,6 +52,7 @@ typedef struct moesaic_model_info {
     uint64_t weight_bytes;            /* of the tensors in the file */
     uint64_t active_bytes;            /* of weights read for one token decoded alone */
     uint64_t kv_bytes_per_token;      /* with an F32 cache */
+    uint64_t file_bytes;              /* of the container, without the files beside a checkpoint's shards */
     double bits_per_weight;           /* 8 x weight_bytes / total_parameters */
     double expert_bits_per_weight;    /* the same over routed experts alone; 0 without any */
     size_t tensors;
@@ -63,13 +64,15 @@ MOESAIC_API moesaic_status moesaic_model_info_get(const moesaic_model *model, mo
 typedef struct moesaic_tensor_info {
     size_t size;              /* sizeof(moesaic_tensor_info), set by the caller */
     const char *name;         /* lives as long as the model */
-    const char *format;       /* such as "BF16" or "int4-g64" */
+    const char *format;       /* such as "BF16" in a checkpoint, "int4" in an artifact */
+    uint32_t group;           /* weights that share a scale; 0 where there are no scales */
     const char *layout;       /* "rows" or "panel16" */
     uint32_t rank;
     uint64_t shape[8];
     uint64_t bytes;
     double bits_per_weight;
-    uint64_t checksum;        /* XXH3-64 of the stored bytes where the container keeps one, else 0 */
+    uint64_t checksum;        /* XXH3-64 of the run of bytes that holds it (an expert, say), where the container
+                                 keeps one, else 0 */
 } moesaic_tensor_info;
 /* The index-th tensor, index < info.tensors. Errors: USAGE. */
 MOESAIC_API moesaic_status moesaic_model_tensor_get(const moesaic_model *model, size_t index,

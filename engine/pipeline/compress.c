@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Compression from end to end: embedding, layer after layer, head; gone on from where a run before it stopped. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "compressor_internal.h"
+
+/* Progress: a step is a pass of the text over a layer; compressing its matrices is counted as much again. */
+enum { STEPS_A_LAYER = 4 };
+
+moesaic_status compress_progress(struct compressor *c, double amount, moesaic_error *error) {
+    c->steps_done += amount;
+    if (!c->options->progress)
+        return MOESAIC_OK;
+    uint64_t done = (uint64_t)(1000 * c->steps_done / c->steps);
+    if (c->options->progress(c->options->user, done < 1000 ? done : 999, 1000))
+        return status_set(error, MOESAIC_E_CANCELLED, "compress: cancelled");
+    return MOESAIC_OK;
+}
+
+/* The parts of a layer that a run before this one finished, out of the journal. */
+static moesaic_status parts_resume(struct compressor *c, moesaic_error *error) {
+    const json_value *notes = json_at(artifact_writer_notes(c->writer), c->layer);
+    for (size_t i = 0; i < json_count(notes); i++) {
+        const json_value *note = json_at(notes, i);
+        int64_t expert = json_int(json_get(note, "expert"));
+        bool routed = expert >= 0 && expert < c->config->experts;
+        const struct recipe_matrix *recipe =
+            recipe_of_expert(&c->recipe, c->layer, routed ? (uint32_t)expert : UINT32_MAX);
+        if (c->parts == (size_t)c->config->layers * (c->config->experts + 1))
+            return status_set(error, MOESAIC_E_INPUT, "resume: the journal names more parts than the model has");
+        c->part[c->parts++] =
+            (moesaic_compressed_part){.layer = c->layer,
+                                      .expert = (int32_t)expert,
+                                      .method = recipe_method_name(recipe),
+                                      .format = recipe_format_name(recipe),
+                                      .density = json_number(json_get(note, "density")),
+                                      .tokens = (uint64_t)json_int(json_get(note, "tokens")),
+                                      .forced_tokens = (uint64_t)json_int(json_get(note, "forced_tokens")),
+                                      .bytes = (uint64_t)json_int(json_get(note, "bytes")),
+                                      .bits_per_weight = json_number(json_get(note, "bits_per_weight")),
+                                      .error = json_number(json_get(note, "error"))};
+    }
+    return MOESAIC_OK;
+}
+
+static moesaic_status head_make(struct compressor *c, struct packed *ret_head, moesaic_error *error) {
+    const struct recipe_matrix *recipe = &c->recipe.head;
+    struct calib_stats *stats = NULL;
+    moesaic_status status = MOESAIC_OK;
+    if (c->config->tied_head)
+        return MOESAIC_OK;
+    if (recipe_wants_activations(recipe))
+        status = calibrate_head(c, &stats, error);
+    if (!status)
+        status = packed_make(&model_weights(c->model)->head, recipe, stats, ret_head, error);
+    calib_stats_destroy(stats);
+    return status;
+}
+
+static moesaic_status embedding_make(struct compressor *c, uint32_t finished, moesaic_error *error) {
+    const struct recipe_matrix *recipe = &c->recipe.embedding;
+    moesaic_status status = packed_make(&model_weights(c->model)->embedding, recipe, NULL, &c->embedding, error);
+    if (!status && !finished)
+        status = write_embedding(c, error);
+    if (!status)
+        calibrate_embed(c, &c->embedding.weight);
+    return status;
+}
+
+static moesaic_status layers_run(struct compressor *c, uint32_t finished, moesaic_error *error) {
+    moesaic_status status = MOESAIC_OK;
+    for (c->layer = 0; !status && c->layer < c->config->layers; c->layer++) {
+        if (c->layer >= finished) {
+            status = compress_layer(c, error);
+        } else {
+            status = parts_resume(c, error);
+            if (!status)
+                status = resume_layer(c, error);
+        }
+        c->steps_done = (double)STEPS_A_LAYER * (c->layer + 1);
+    }
+    return status;
+}
+
+/* Sizes as whoever opens the artifact sees them. */
+static moesaic_status result_fill(const struct compressor *c, const char *path, uint32_t finished,
+                                  moesaic_compress_result *result, moesaic_error *error) {
+    struct model *model;
+    moesaic_model_info info = {0};
+    moesaic_status status = model_open(path, &model, error);
+    if (status)
+        return status;
+    pipeline_describe(model, &info);
+    result->bytes = artifact_bytes(model_artifact(model));
+    result->weight_bytes = info.weight_bytes;
+    result->bits_per_weight = info.bits_per_weight;
+    result->expert_bits_per_weight = info.expert_bits_per_weight;
+    result->calib_tokens = c->tokens;
+    result->resumed_layers = finished;
+    result->parts = c->parts;
+    model_close(model);
+    return MOESAIC_OK;
+}
+
+static moesaic_status compressor_run(struct compressor *c, const char *path, const struct tokenizer *tokenizer,
+                                     moesaic_compress_result *result, moesaic_error *error) {
+    uint64_t fingerprint;
+    uint32_t finished;
+    struct packed head = {0};
+    moesaic_status status = calibrate_begin(c, tokenizer, error);
+    if (!status)
+        status = compress_fingerprint(c, &fingerprint, error);
+    if (!status)
+        status = artifact_writer_open(path, fingerprint, c->options->resume, &c->writer, &finished, error);
+    if (!status)
+        status = embedding_make(c, finished, error);
+    if (!status)
+        status = layers_run(c, finished, error);
+    if (!status)
+        status = head_make(c, &head, error);
+    if (!status)
+        status = write_end(c, &head, error);
+    if (!status)
+        status = result_fill(c, path, finished, result, error);
+    packed_done(&head);
+    packed_done(&c->embedding);
+    artifact_writer_close(c->writer);
+    return status;
+}
+
+static moesaic_status compressor_init(struct compressor *c, moesaic_error *error) {
+    struct team_options team = {.threads = c->options->threads, .pin = !c->options->no_pin};
+    if (!model_checkpoint(c->model))
+        return status_set(error, MOESAIC_E_USAGE, "compress: the model is an artifact already (%s)",
+                          artifact_path(model_artifact(c->model)));
+    c->steps = (double)STEPS_A_LAYER * c->config->layers;
+    c->part = calloc((size_t)c->config->layers * (c->config->experts + 1), sizeof *c->part);
+    c->ffn = calloc(c->config->experts + 1, sizeof *c->ffn);
+    if (!c->part || !c->ffn)
+        return status_no_memory(error, "compress", c->config->experts * sizeof *c->ffn);
+    moesaic_status status =
+        recipe_read(c->options->preset, c->options->recipe, c->options->recipe_bytes, &c->recipe, error);
+    if (!status && c->config->tied_head) /* one tensor serves both: looked up and multiplied */
+        c->recipe.head = c->recipe.embedding;
+    if (!status)
+        status = team_create(&team, &c->team, error);
+    if (!status)
+        source_identify(c);
+    return status;
+}
+
+moesaic_status pipeline_compress(const struct model *model, const struct tokenizer *tokenizer, const char *path,
+                                 const moesaic_compress_options *options, moesaic_compress_result *ret_result,
+                                 moesaic_error *error) {
+    struct compressor c = {.model = model, .config = model_config(model), .options = options};
+    uint64_t started = clock_ns();
+    moesaic_status status = compressor_init(&c, error);
+    if (!status)
+        status = compressor_run(&c, path, tokenizer, ret_result, error);
+    calibrate_end(&c);
+    team_destroy(c.team);
+    recipe_done(&c.recipe);
+    free(c.ffn);
+    if (status) {
+        free(c.part);
+        return status;
+    }
+    ret_result->seconds = (double)(clock_ns() - started) * 1e-9;
+    ret_result->part = c.part;
+    return MOESAIC_OK;
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One layer: attention first, then every expert on its own from the tokens that reach it, over what is compressed
+ * already. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compressor_internal.h"
+
+/* ---- jobs -----------------------------------------------------------------------------------------------------------
+ */
+
+/* Jobs 0 .. count - 1 of a layer, taken by ticket; the first that fails stops the rest. */
+struct jobs {
+    struct compressor *c;
+    size_t count;
+    moesaic_status (*run)(struct compressor *c, size_t job, moesaic_error *error);
+};
+
+static void job_failed(struct compressor *c, moesaic_status status, const moesaic_error *error) {
+    bool first = false;
+    if (atomic_compare_exchange_strong(&c->failing, &first, true)) {
+        c->status = status;
+        c->error = *error;
+    }
+    atomic_store(&c->stop, true);
+}
+
+static void jobs_body(struct team *team, unsigned thread, void *argument) {
+    const struct jobs *jobs = argument;
+    struct compressor *c = jobs->c;
+    (void)team;
+    for (size_t job; !atomic_load(&c->stop) && (job = atomic_fetch_add(&c->next_job, 1)) < jobs->count;) {
+        moesaic_error error;
+        moesaic_status status = jobs->run(c, job, &error);
+        if (status)
+            job_failed(c, status, &error);
+        else if (thread == 0 && compress_progress(c, 0, &error))
+            job_failed(c, MOESAIC_E_CANCELLED, &error);
+    }
+}
+
+static moesaic_status jobs_run(struct compressor *c, size_t count,
+                               moesaic_status (*run)(struct compressor *, size_t, moesaic_error *),
+                               moesaic_error *error) {
+    struct jobs jobs = {c, count, run};
+    atomic_store(&c->next_job, 0);
+    team_run(c->team, jobs_body, &jobs);
+    if (c->status && error)
+        *error = c->error;
+    return c->status;
+}
+
+/* ---- attention ------------------------------------------------------------------------------------------------------
+ */
+
+static moesaic_status attention_job(struct compressor *c, size_t job, moesaic_error *error) {
+    const struct layer_weights *old = &model_weights(c->model)->layers[c->layer];
+    const struct weight *source[] = {&old->q, &old->k, &old->v, &old->o};
+    return packed_make(source[job], &c->recipe.attention, job == 3 ? c->output : c->attention, &c->matrices[job],
+                       error);
+}
+
+static moesaic_status attention_compress(struct compressor *c, moesaic_error *error) {
+    bool looks = recipe_wants_activations(&c->recipe.attention), hessian = recipe_wants_hessian(&c->recipe.attention);
+    moesaic_status status = MOESAIC_OK;
+    if (looks)
+        status = calib_stats_create(c->config->hidden, hessian, &c->attention, error);
+    if (looks && !status)
+        status = calib_stats_create((size_t)c->config->heads * c->config->head_dim, hessian, &c->output, error);
+    if (looks && !status)
+        status = calibrate_pass(c, NULL, true, false, false, error);
+    if (!status)
+        status = jobs_run(c, 4, attention_job, error);
+    calib_stats_destroy(c->attention);
+    calib_stats_destroy(c->output);
+    c->attention = c->output = NULL;
+    struct layer_weights *new = &c->new_layer;
+    new->q = c->matrices[0].weight;
+    new->k = c->matrices[1].weight;
+    new->v = c->matrices[2].weight;
+    new->o = c->matrices[3].weight;
+    return status;
+}
+
+/* ---- feed-forwards --------------------------------------------------------------------------------------------------
+ */
+
+/* The calibration tokens of one feed-forward, in the order of the text, with their routing weights. */
+struct reached {
+    uint32_t *token;
+    float *weight;
+    size_t count;
+};
+
+static moesaic_status reached_allocate(struct reached *r, size_t capacity, moesaic_error *error) {
+    r->token = calloc(capacity, sizeof *r->token);
+    r->weight = calloc(capacity, sizeof *r->weight);
+    return r->token && r->weight ? MOESAIC_OK : status_no_memory(error, "tokens of an expert", capacity * 8);
+}
+
+/* Experts that fewer than the recipe's minimum reach are also sent tokens by force, evenly over the text, each with
+ * half of an even share: enough to keep the second-order methods from inventing. */
+static void reached_force(const struct compressor *c, struct packed_ffn *ffn, struct reached *r) {
+    size_t wanted = c->recipe.min_tokens < c->tokens ? c->recipe.min_tokens : c->tokens;
+    size_t missing = r->count < wanted ? wanted - r->count : 0;
+    for (size_t i = 0; i < missing; i++) {
+        r->token[r->count] = (uint32_t)(i * c->tokens / missing);
+        r->weight[r->count++] = 0.5f / (float)c->config->top_k;
+    }
+    ffn->forced = missing;
+}
+
+static moesaic_status reached_make(const struct compressor *c, uint32_t expert, struct packed_ffn *ffn,
+                                   struct reached *ret, moesaic_error *error) {
+    uint32_t k = c->config->top_k;
+    bool all = expert == c->config->experts;
+    size_t count = all ? c->tokens : 0;
+    for (size_t i = 0; !all && i < c->tokens * k; i++)
+        count += c->chosen[i] == expert;
+    moesaic_status status = reached_allocate(ret, count + c->recipe.min_tokens + 1, error);
+    for (size_t t = 0; !status && t < c->tokens; t++) {
+        for (uint32_t slot = 0; slot < (all ? 1 : k); slot++) {
+            if (!all && c->chosen[t * k + slot] != expert)
+                continue;
+            ret->token[ret->count] = (uint32_t)t;
+            ret->weight[ret->count++] = all ? 1 : c->weights[t * k + slot];
+        }
+    }
+    ffn->tokens = count;
+    if (!status && !all)
+        reached_force(c, ffn, ret);
+    return status;
+}
+
+static const struct ffn_weights *ffn_source(const struct compressor *c, uint32_t expert) {
+    const struct layer_weights *old = &model_weights(c->model)->layers[c->layer];
+    if (!c->config->layer[c->layer].moe)
+        return &old->dense;
+    return expert == c->config->experts ? &old->shared : &old->experts[expert];
+}
+
+enum { INNER_ROWS = 256 };
+
+/* Statistics of what the down matrix sees: act(gate x) * up x with the compressed gate and up, in blocks of tokens. */
+static moesaic_status inner_collect(const struct compressor *c, const struct packed_ffn *ffn, const struct reached *r,
+                                    const struct ffn_weights *old, struct calib_stats *stats, moesaic_error *error) {
+    size_t width = c->config->hidden, inner = ffn->gate.weight.rows;
+    struct ffn_weights weights = {ffn->gate.weight, ffn->up.weight, old->down, old->gate_bias, old->up_bias, NULL};
+    float *x = calloc(INNER_ROWS * width, sizeof *x), *out = calloc(INNER_ROWS * inner, sizeof *out);
+    moesaic_status status =
+        x && out ? MOESAIC_OK : status_no_memory(error, "inner activations", INNER_ROWS * inner * 4);
+    for (size_t first = 0; !status && first < r->count; first += INNER_ROWS) {
+        size_t rows = r->count - first < INNER_ROWS ? r->count - first : INNER_ROWS;
+        for (size_t i = 0; i < rows; i++)
+            memcpy(x + i * width, c->ffn_input + r->token[first + i] * width, width * sizeof *x);
+        status = expert_ffn_inner(&weights, c->config->activation, x, rows, width, inner, out, error);
+        if (!status)
+            calib_add(stats, out, inner, NULL, r->weight + first, rows, 0, stats->cols);
+    }
+    free(out);
+    free(x);
+    return status;
+}
+
+static moesaic_status ffn_compress(const struct compressor *c, const struct recipe_matrix *recipe, uint32_t expert,
+                                   struct packed_ffn *ffn, moesaic_error *error) {
+    const struct ffn_weights *old = ffn_source(c, expert);
+    bool looks = recipe_wants_activations(recipe), hessian = recipe_wants_hessian(recipe);
+    struct reached r = {0};
+    struct calib_stats *in = NULL, *inner = NULL;
+    moesaic_status status = reached_make(c, expert, ffn, &r, error);
+    if (!status && looks)
+        status = calib_stats_create(old->gate.cols, hessian, &in, error);
+    if (!status && looks)
+        calib_add(in, c->ffn_input, c->config->hidden, r.token, r.weight, r.count, 0, in->cols);
+    if (!status)
+        status = packed_make(&old->gate, recipe, in, &ffn->gate, error);
+    if (!status)
+        status = packed_make(&old->up, recipe, in, &ffn->up, error);
+    calib_stats_destroy(in);
+    if (!status && looks)
+        status = calib_stats_create(old->down.cols, hessian, &inner, error);
+    if (!status && looks)
+        status = inner_collect(c, ffn, &r, old, inner, error);
+    if (!status)
+        status = packed_make(&old->down, recipe, inner, &ffn->down, error);
+    calib_stats_destroy(inner);
+    free(r.weight);
+    free(r.token);
+    return status;
+}
+
+/* Job i of a layer's feed-forwards: routed experts first, then the shared one; a dense layer has only the last. */
+static uint32_t ffn_of_job(const struct compressor *c, size_t job) {
+    return c->config->layer[c->layer].moe ? (uint32_t)job : c->config->experts;
+}
+
+static size_t ffn_jobs(const struct compressor *c) {
+    return c->config->layer[c->layer].moe ? c->config->experts + (c->config->shared_intermediate > 0) : 1;
+}
+
+static moesaic_status ffn_job(struct compressor *c, size_t job, moesaic_error *error) {
+    uint32_t expert = ffn_of_job(c, job);
+    const struct recipe_matrix *recipe =
+        recipe_of_expert(&c->recipe, c->layer, expert == c->config->experts ? UINT32_MAX : expert);
+    return ffn_compress(c, recipe, expert, &c->ffn[expert], error);
+}
+
+static void ffn_use(struct ffn_weights *weights, const struct packed_ffn *packed) {
+    weights->gate = packed->gate.weight;
+    weights->up = packed->up.weight;
+    weights->down = packed->down.weight;
+}
+
+static void part_record(struct compressor *c, uint32_t expert) {
+    const struct packed_ffn *f = &c->ffn[expert];
+    bool routed = expert < c->config->experts;
+    const struct recipe_matrix *recipe = recipe_of_expert(&c->recipe, c->layer, routed ? expert : UINT32_MAX);
+    double energy = f->gate.energy + f->up.energy + f->down.energy;
+    double wrong = f->gate.error * f->gate.energy + f->up.error * f->up.energy + f->down.error * f->down.energy;
+    double count = (double)(f->gate.weight.rows * f->gate.weight.cols);
+    uint64_t bytes = f->gate.weight.bytes + f->up.weight.bytes + f->down.weight.bytes;
+    c->part[c->parts++] = (moesaic_compressed_part){.layer = c->layer,
+                                                    .expert = routed ? (int32_t)expert : -1,
+                                                    .method = recipe_method_name(recipe),
+                                                    .format = recipe_format_name(recipe),
+                                                    .density = (f->gate.density + f->up.density + f->down.density) / 3,
+                                                    .tokens = f->tokens,
+                                                    .forced_tokens = f->forced,
+                                                    .bytes = bytes,
+                                                    .bits_per_weight = 8.0 * (double)bytes / (3 * count),
+                                                    .error = energy > 0 ? wrong / energy : 0};
+}
+
+static moesaic_status ffns_compress(struct compressor *c, moesaic_error *error) {
+    moesaic_status status = jobs_run(c, ffn_jobs(c), ffn_job, error);
+    for (size_t job = 0; !status && job < ffn_jobs(c); job++) {
+        uint32_t expert = ffn_of_job(c, job);
+        struct ffn_weights *new = !c->config->layer[c->layer].moe ? &c->new_layer.dense
+                                  : expert == c->config->experts  ? &c->new_layer.shared
+                                                                  : &c->new_layer.experts[expert];
+        ffn_use(new, &c->ffn[expert]);
+        part_record(c, expert);
+    }
+    return status;
+}
+
+/* ---- the layer ------------------------------------------------------------------------------------------------------
+ */
+
+/* Begins with the checkpoint's own layer, whose matrices are then replaced one after another. */
+static moesaic_status layer_begin(struct compressor *c, moesaic_error *error) {
+    const struct layer_weights *old = &model_weights(c->model)->layers[c->layer];
+    c->new_layer = *old;
+    if (!old->experts)
+        return MOESAIC_OK;
+    c->new_layer.experts = calloc(c->config->experts, sizeof *old->experts);
+    if (!c->new_layer.experts)
+        return status_no_memory(error, "layer", c->config->experts * sizeof *old->experts);
+    memcpy(c->new_layer.experts, old->experts, c->config->experts * sizeof *old->experts);
+    return MOESAIC_OK;
+}
+
+static void layer_end(struct compressor *c) {
+    const struct layer_weights *old = &model_weights(c->model)->layers[c->layer];
+    for (size_t i = 0; i < 4; i++)
+        packed_done(&c->matrices[i]);
+    for (size_t i = 0; i <= c->config->experts; i++) {
+        packed_done(&c->ffn[i].gate);
+        packed_done(&c->ffn[i].up);
+        packed_done(&c->ffn[i].down);
+    }
+    if (c->new_layer.experts != old->experts)
+        free(c->new_layer.experts);
+    c->new_layer = (struct layer_weights){0};
+}
+
+moesaic_status compress_layer(struct compressor *c, moesaic_error *error) {
+    moesaic_status status = layer_begin(c, error);
+    if (!status)
+        status = attention_compress(c, error);
+    if (!status)
+        status = calibrate_pass(c, &c->new_layer, false, true, false, error);
+    if (!status)
+        status = ffns_compress(c, error);
+    if (!status)
+        status = calibrate_pass(c, &c->new_layer, false, false, true, error);
+    if (!status)
+        status = write_layer(c, error);
+    layer_end(c);
+    return status;
+}
+
+static moesaic_status matrix_back(struct compressor *c, const char *name, struct packed *packed, struct weight *ret,
+                                  moesaic_error *error) {
+    moesaic_status status = artifact_writer_read(c->writer, name, &packed->weight, &packed->memory, error);
+    if (!status)
+        *ret = packed->weight;
+    return status;
+}
+
+moesaic_status resume_layer(struct compressor *c, moesaic_error *error) {
+    static const char *const names[] = {"self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight",
+                                        "self_attn.o_proj.weight"};
+    char name[160];
+    moesaic_status status = layer_begin(c, error);
+    struct layer_weights *new = &c->new_layer;
+    struct weight *attention[] = {&new->q, &new->k, &new->v, &new->o};
+    for (size_t i = 0; !status && i < 4; i++)
+        status = matrix_back(c, layer_tensor_name(c->config, c->layer, names[i], name), &c->matrices[i], attention[i],
+                             error);
+    for (size_t job = 0; !status && job < ffn_jobs(c); job++) {
+        uint32_t expert = ffn_of_job(c, job);
+        struct packed_ffn *f = &c->ffn[expert];
+        struct ffn_weights *w = !c->config->layer[c->layer].moe ? &new->dense
+                                : expert == c->config->experts  ? &new->shared
+                                                                : &new->experts[expert];
+        struct packed *packed[] = {&f->gate, &f->up, &f->down};
+        struct weight *weight[] = {&w->gate, &w->up, &w->down};
+        for (int i = 0; !status && i < 3; i++)
+            status = matrix_back(c, ffn_tensor_name(c->config, c->layer, expert, i, name), packed[i], weight[i], error);
+    }
+    if (!status)
+        status = calibrate_pass(c, new, false, false, true, error);
+    layer_end(c);
+    return status;
+}

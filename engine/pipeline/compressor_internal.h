@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The compressor at work: a checkpoint, a text's hidden states on their way through the layers, the artifact so far. */
+#ifndef COMPRESSOR_INTERNAL_H
+#define COMPRESSOR_INTERNAL_H
+
+#include <moesaic/compress.h>
+#include <moesaic/version.h>
+
+#include "pipeline.h"
+#include "recipe.h"
+
+/* A matrix in its new form, with the memory behind it. */
+struct packed {
+    struct weight weight;
+    void *memory; /* freed with free(); NULL: the weight borrows the checkpoint's bytes */
+    double error, energy, density;
+};
+
+struct packed_ffn {
+    struct packed gate, up, down;
+    uint64_t tokens, forced;
+};
+
+/* Memory in use at once, beside the mapped checkpoint and a window's step: hidden states and feed-forward inputs of the
+ * whole text (8 bytes x tokens x hidden), the routing, one layer in its new form, and for each thread one matrix at
+ * work (quant/compress.h) with two Hessians. */
+struct compressor {
+    const struct model *model;
+    const struct model_config *config;
+    const moesaic_compress_options *options;
+    struct recipe recipe;
+    struct team *team;
+    struct forward *forward;
+    struct kv_pool *pool;
+    struct model_context *context;
+    int32_t *ids;
+    size_t tokens, window;
+    float *hidden;                          /* [tokens, hidden] before the layer at hand */
+    float *ffn_input;                       /* [tokens, hidden] of the layer at hand */
+    uint32_t *chosen;                       /* [tokens, top_k] */
+    float *weights;                         /* [tokens, top_k] */
+    float *scratch;                         /* [window, hidden] */
+    size_t first;                           /* of the window in the text */
+    struct calib_stats *attention, *output; /* inputs of q, k, v and of o; NULL where nobody looks */
+    uint32_t layer;
+    struct layer_weights new_layer;
+    struct packed matrices[4]; /* q, k, v, o */
+    struct packed_ffn *ffn;    /* [experts + 1]: the last is the shared expert or the dense feed-forward */
+    struct artifact_writer *writer;
+    uint64_t source_checksum; /* XXH3-64 of every tensor's name, shape and bytes */
+    struct packed embedding;
+    moesaic_compressed_part *part;
+    size_t parts;
+    double steps_done, steps;  /* of progress */
+    _Atomic uint32_t next_job; /* ticket of the jobs of a team_run */
+    _Atomic bool stop;
+    moesaic_status status; /* of the first job that failed; guarded by `failing` */
+    moesaic_error error;
+    _Atomic bool failing;
+};
+
+/* ---- one matrix (compress_matrix.c) ---- */
+
+/* Compresses `source` as `recipe` says for inputs with `stats` (NULL: nothing is known of them), in parts of rows where
+ * the matrix is large, and packs it. Any thread. */
+moesaic_status packed_make(const struct weight *source, const struct recipe_matrix *recipe,
+                           const struct calib_stats *stats, struct packed *ret_packed, moesaic_error *error);
+void packed_done(struct packed *packed); /* accepts a zeroed struct */
+
+/* ---- calibration (compress_calibrate.c) ---- */
+
+/* Cuts the text into windows, makes room, and fills `hidden` with the rows of `embedding`. */
+moesaic_status calibrate_begin(struct compressor *c, const struct tokenizer *tokenizer, moesaic_error *error);
+void calibrate_embed(struct compressor *c, const struct weight *embedding);
+/* Runs the layer at hand over the text. With `attend` the statistics of the attention's inputs are gathered; with
+ * `record` the feed-forward's inputs and the routing; with `advance` the hidden states move on. */
+moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *weights, bool attend, bool record,
+                              bool advance, moesaic_error *error);
+/* Statistics of the final norm's output, for the head. */
+moesaic_status calibrate_head(struct compressor *c, struct calib_stats **ret_stats, moesaic_error *error);
+void calibrate_end(struct compressor *c);
+
+/* ---- one layer (compress_layer.c) ---- */
+
+/* Compresses the layer at hand, moves the hidden states through it, writes its runs and frees its matrices. */
+moesaic_status compress_layer(struct compressor *c, moesaic_error *error);
+/* Reads the finished layer at hand back and moves the hidden states through it. */
+moesaic_status resume_layer(struct compressor *c, moesaic_error *error);
+/* Reports progress after `amount` more steps. CANCELLED when the callback says so. */
+moesaic_status compress_progress(struct compressor *c, double amount, moesaic_error *error);
+
+/* ---- the artifact (compress_write.c) ---- */
+
+moesaic_status write_embedding(struct compressor *c, moesaic_error *error);
+moesaic_status write_layer(struct compressor *c, moesaic_error *error);
+moesaic_status write_end(struct compressor *c, const struct packed *head, moesaic_error *error);
+void source_identify(struct compressor *c); /* fills source_checksum */
+/* Identifies checkpoint, text, recipe and tokens. */
+moesaic_status compress_fingerprint(const struct compressor *c, uint64_t *ret_fingerprint, moesaic_error *error);
+/* Name of a layer's tensor as published, into `name`; returns `name`. */
+const char *layer_tensor_name(const struct model_config *config, uint32_t layer, const char *part, char name[160]);
+/* Name of an expert's matrix (which: 0 gate, 1 up, 2 down); expert == config->experts: shared or dense. */
+const char *ffn_tensor_name(const struct model_config *config, uint32_t layer, uint32_t expert, int which,
+                            char name[160]);
+
+#endif

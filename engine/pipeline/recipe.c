@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Recipes: presets, and the JSON over them. */
+#include "recipe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const prune_names[] = {
+    [PRUNE_NONE] = "none", [PRUNE_MAGNITUDE] = "magnitude", [PRUNE_WANDA] = "wanda", [PRUNE_SPARSEGPT] = "sparsegpt"};
+static const char *const quant_names[] = {
+    [QUANT_NONE] = "none", [QUANT_RTN] = "rtn", [QUANT_CLIP] = "clip", [QUANT_GPTQ] = "gptq"};
+enum { PRUNES = 4, QUANTS = 4, REFINE_ROUNDS = 8, EXCEPTIONS_MAX = 65536 };
+
+/* ---- presets ------------------------------------------------------------------------------------------------------
+ */
+
+const char *const recipe_presets[] = {"int4", "int4-all", "int4-sparse50", "small", "quality", NULL};
+
+static struct recipe_matrix quantized(quant_method quant, number_format format, uint32_t group) {
+    return (struct recipe_matrix){.density = 1,
+                                  .quant = quant,
+                                  .format = format,
+                                  .group = group,
+                                  .refine = quant == QUANT_GPTQ ? REFINE_ROUNDS : 0};
+}
+
+static bool preset_make(const char *name, struct recipe *ret) {
+    struct recipe_matrix int8 = quantized(QUANT_CLIP, FORMAT_INT8, 64), int4 = quantized(QUANT_GPTQ, FORMAT_INT4, 64);
+    *ret = (struct recipe){.experts = int4, .attention = int8, .embedding = int8, .head = int8, .min_tokens = 128};
+    if (!strcmp(name, "int4"))
+        return true;
+    if (!strcmp(name, "int4-all")) {
+        ret->attention = ret->head = int4;
+        ret->embedding = quantized(QUANT_CLIP, FORMAT_INT4, 64);
+        return true;
+    }
+    if (!strcmp(name, "int4-sparse50")) {
+        ret->experts.prune = PRUNE_SPARSEGPT;
+        ret->experts.density = 0.5;
+        return true;
+    }
+    if (!strcmp(name, "small")) {
+        ret->experts = quantized(QUANT_GPTQ, FORMAT_INT3, 64);
+        ret->attention = ret->head = int4;
+        ret->embedding = quantized(QUANT_CLIP, FORMAT_INT4, 64);
+        return true;
+    }
+    if (!strcmp(name, "quality")) {
+        ret->experts = quantized(QUANT_GPTQ, FORMAT_INT8, 64);
+        return true;
+    }
+    return false;
+}
+
+/* ---- JSON -----------------------------------------------------------------------------------------------------------
+ */
+
+static moesaic_status refuse(moesaic_error *error, const char *where, const char *key, const char *why) {
+    return status_set(error, MOESAIC_E_USAGE, "recipe: %s%s%s: %s", where, *where ? "." : "", key, why);
+}
+
+/* USAGE when the object has a key that is not in `known` (NULL-terminated). */
+static moesaic_status keys_check(const json_value *object, const char *where, const char *const *known,
+                                 moesaic_error *error) {
+    void *cursor = NULL;
+    const char *key;
+    const json_value *value;
+    if (json_kind_of(object) != JSON_KIND_OBJECT)
+        return refuse(error, "", where, "not an object");
+    while (json_next(object, &cursor, &key, &value)) {
+        size_t i = 0;
+        while (known[i] && strcmp(known[i], key))
+            i++;
+        if (!known[i])
+            return refuse(error, where, key, "unknown key");
+    }
+    return MOESAIC_OK;
+}
+
+/* Index of the string value of `key` in `names`; *io_index is left alone when the key is absent. */
+static moesaic_status name_read(const json_value *object, const char *where, const char *key, const char *const *names,
+                                size_t count, int *io_index, moesaic_error *error) {
+    const json_value *value = json_get(object, key);
+    const char *text = json_text(value, NULL);
+    if (!value)
+        return MOESAIC_OK;
+    for (size_t i = 0; text && i < count; i++) {
+        if (!strcmp(text, names[i])) {
+            *io_index = (int)i;
+            return MOESAIC_OK;
+        }
+    }
+    return refuse(error, where, key, text ? "unknown name" : "not a string");
+}
+
+static moesaic_status number_read(const json_value *object, const char *where, const char *key, double low, double high,
+                                  double *io_value, moesaic_error *error) {
+    const json_value *value = json_get(object, key);
+    if (!value)
+        return MOESAIC_OK;
+    json_kind kind = json_kind_of(value);
+    double number = json_number(value);
+    if ((kind != JSON_KIND_INTEGER && kind != JSON_KIND_REAL) || !(number >= low && number <= high))
+        return status_set(error, MOESAIC_E_USAGE, "recipe: %s.%s: not a number from %g to %g", where, key, low, high);
+    *io_value = number;
+    return MOESAIC_OK;
+}
+
+static moesaic_status count_read(const json_value *object, const char *where, const char *key, double low, double high,
+                                 uint32_t *io_value, moesaic_error *error) {
+    double value = *io_value;
+    moesaic_status status = number_read(object, where, key, low, high, &value, error);
+    if (!status && value != floor(value))
+        return refuse(error, where, key, "not a whole number");
+    if (!status)
+        *io_value = (uint32_t)value;
+    return status;
+}
+
+/* "pattern": "2:4" or "4:8". */
+static moesaic_status pattern_read(const json_value *object, const char *where, struct recipe_matrix *io,
+                                   moesaic_error *error) {
+    const json_value *value = json_get(object, "pattern");
+    const char *text = json_text(value, NULL);
+    if (!value)
+        return MOESAIC_OK;
+    if (!text || (strcmp(text, "2:4") && strcmp(text, "4:8")))
+        return refuse(error, where, "pattern", "neither \"2:4\" nor \"4:8\"");
+    io->keep = text[0] - '0';
+    io->of = text[2] - '0';
+    io->density = 0.5;
+    return MOESAIC_OK;
+}
+
+static moesaic_status format_read(const json_value *object, const char *where, struct recipe_matrix *io,
+                                  moesaic_error *error) {
+    const json_value *value = json_get(object, "format");
+    const char *text = json_text(value, NULL);
+    number_format format;
+    if (!value)
+        return MOESAIC_OK;
+    if (!text || !number_format_parse(text, &format) ||
+        (format != FORMAT_BF16 && format != FORMAT_INT8 && format != FORMAT_INT4 && format != FORMAT_INT3 &&
+         format != FORMAT_INT2))
+        return refuse(error, where, "format", "not one of bf16, int8, int4, int3, int2");
+    io->format = format;
+    return MOESAIC_OK;
+}
+
+static moesaic_status matrix_check(const char *where, struct recipe_matrix *m, moesaic_error *error) {
+    if ((m->quant == QUANT_NONE) != (m->format == FORMAT_BF16))
+        return refuse(error, where, "quant", "\"none\" and the format \"bf16\" go together");
+    if (m->quant != QUANT_NONE && m->group != 32 && m->group != 64 && m->group != 128)
+        return refuse(error, where, "group", "not 32, 64 or 128");
+    if (m->prune != PRUNE_NONE && m->quant != QUANT_NONE && m->format != FORMAT_INT4)
+        return refuse(error, where, "format", "pruned matrices are stored as int4 or bf16");
+    if (m->prune == PRUNE_NONE && (m->of || m->density < 1))
+        return refuse(error, where, "prune", "\"none\", but a density or a pattern is given");
+    return MOESAIC_OK;
+}
+
+static moesaic_status matrix_read(const json_value *object, const char *where, struct recipe_matrix *io,
+                                  moesaic_error *error) {
+    static const char *const known[] = {"prune",  "density", "pattern", "quant",  "format",  "group",
+                                        "refine", "damping", "order",   "layers", "experts", NULL};
+    static const char *const orders[] = {"diagonal", "columns"};
+    struct recipe_matrix m = *io;
+    int prune = m.prune, quant = m.quant, order = m.in_order;
+    uint32_t refine = m.refine;
+    moesaic_status status = keys_check(object, where, known, error);
+    if (!status)
+        status = name_read(object, where, "prune", prune_names, PRUNES, &prune, error);
+    if (!status && json_get(object, "density")) {
+        m.keep = m.of = 0;
+        status = number_read(object, where, "density", 0.01, 1, &m.density, error);
+    }
+    if (!status)
+        status = pattern_read(object, where, &m, error);
+    if (!status)
+        status = name_read(object, where, "quant", quant_names, QUANTS, &quant, error);
+    if (!status)
+        status = format_read(object, where, &m, error);
+    if (!status)
+        status = count_read(object, where, "group", 32, 128, &m.group, error);
+    if (!status)
+        status = count_read(object, where, "refine", 0, 1000, &refine, error);
+    if (!status)
+        status = number_read(object, where, "damping", 0, 1, &m.damping, error);
+    if (!status)
+        status = name_read(object, where, "order", orders, 2, &order, error);
+    m.prune = (prune_method)prune;
+    m.quant = (quant_method)quant;
+    m.refine = refine;
+    m.in_order = order;
+    if (!status)
+        status = matrix_check(where, &m, error);
+    if (!status)
+        *io = m;
+    return status;
+}
+
+/* "layers": [first, last], both included; absent: all. */
+static moesaic_status range_read(const json_value *object, const char *key, uint32_t *ret_begin, uint32_t *ret_end,
+                                 moesaic_error *error) {
+    const json_value *range = json_get(object, key), *first = json_at(range, 0), *last = json_at(range, 1);
+    *ret_begin = 0;
+    *ret_end = UINT32_MAX;
+    if (!range)
+        return MOESAIC_OK;
+    if (json_kind_of(range) != JSON_KIND_ARRAY || json_count(range) != 2 || json_kind_of(first) != JSON_KIND_INTEGER ||
+        json_kind_of(last) != JSON_KIND_INTEGER || json_number(first) < 0 || json_number(last) < json_number(first) ||
+        json_number(last) >= UINT32_MAX)
+        return refuse(error, "exceptions", key, "not [first, last]");
+    *ret_begin = (uint32_t)json_number(first);
+    *ret_end = (uint32_t)json_number(last) + 1;
+    return MOESAIC_OK;
+}
+
+static moesaic_status exceptions_read(const json_value *list, struct recipe *recipe, moesaic_error *error) {
+    size_t count = json_count(list);
+    if (!list)
+        return MOESAIC_OK;
+    if (json_kind_of(list) != JSON_KIND_ARRAY || count > EXCEPTIONS_MAX)
+        return refuse(error, "", "exceptions", "not an array of at most 65536");
+    recipe->exception = calloc(count + 1, sizeof *recipe->exception);
+    if (!recipe->exception)
+        return status_no_memory(error, "recipe", count * sizeof *recipe->exception);
+    moesaic_status status = MOESAIC_OK;
+    for (size_t i = 0; !status && i < count; i++) {
+        struct recipe_exception *e = &recipe->exception[recipe->exceptions++];
+        e->matrix = recipe->experts;
+        status = matrix_read(json_at(list, i), "exceptions", &e->matrix, error);
+        if (!status)
+            status = range_read(json_at(list, i), "layers", &e->layer_begin, &e->layer_end, error);
+        if (!status)
+            status = range_read(json_at(list, i), "experts", &e->expert_begin, &e->expert_end, error);
+    }
+    return status;
+}
+
+static moesaic_status overlay_read(const json_value *root, struct recipe *recipe, moesaic_error *error) {
+    static const char *const known[] = {"schema", "preset",     "experts",    "attention", "embedding",
+                                        "head",   "min_tokens", "exceptions", NULL};
+    const struct {
+        const char *key;
+        struct recipe_matrix *matrix;
+    } parts[] = {{"experts", &recipe->experts},
+                 {"attention", &recipe->attention},
+                 {"embedding", &recipe->embedding},
+                 {"head", &recipe->head}};
+    moesaic_status status = keys_check(root, "recipe", known, error);
+    for (size_t i = 0; !status && i < 4; i++)
+        if (json_get(root, parts[i].key))
+            status = matrix_read(json_get(root, parts[i].key), parts[i].key, parts[i].matrix, error);
+    if (!status && (recipe->embedding.prune || recipe->embedding.quant == QUANT_GPTQ))
+        status = refuse(error, "embedding", "quant", "rows are looked up, not multiplied: none, rtn or clip, unpruned");
+    if (!status)
+        status = count_read(root, "recipe", "min_tokens", 0, 1e6, &recipe->min_tokens, error);
+    return status ? status : exceptions_read(json_get(root, "exceptions"), recipe, error);
+}
+
+moesaic_status recipe_read(const char *preset, const char *text, size_t bytes, struct recipe *ret_recipe,
+                           moesaic_error *error) {
+    struct recipe recipe = {0};
+    json_value *root = NULL;
+    struct json_limits limits = {.reject_duplicates = true};
+    moesaic_status status = text ? json_parse(text, bytes, &limits, "recipe", &root, error) : MOESAIC_OK;
+    const char *named = json_text(json_get(root, "preset"), NULL);
+    preset = preset ? preset : named ? named : "int4";
+    if (!status && !preset_make(preset, &recipe))
+        status = status_set(error, MOESAIC_E_USAGE, "recipe: preset '%.40s' is unknown", preset);
+    if (!status && root)
+        status = overlay_read(root, &recipe, error);
+    json_free(root);
+    if (status) {
+        recipe_done(&recipe);
+        return status == MOESAIC_E_INPUT ? MOESAIC_E_USAGE : status;
+    }
+    *ret_recipe = recipe;
+    return MOESAIC_OK;
+}
+
+void recipe_done(struct recipe *recipe) {
+    free(recipe->exception);
+    recipe->exception = NULL;
+}
+
+static bool put_text(json_value *object, const char *key, const char *text) {
+    return json_put(object, key, json_make_text(text, strlen(text)));
+}
+
+static json_value *matrix_json(const struct recipe_matrix *m) {
+    json_value *object = json_make_object();
+    bool whole = put_text(object, "prune", prune_names[m->prune]);
+    if (m->of)
+        whole &= put_text(object, "pattern", m->of == 4 ? "2:4" : "4:8");
+    else if (m->prune)
+        whole &= json_put(object, "density", json_make_real(m->density));
+    whole &=
+        put_text(object, "quant", quant_names[m->quant]) & put_text(object, "format", number_format_name(m->format));
+    if (m->quant)
+        whole &= json_put(object, "group", json_make_integer(m->group));
+    whole &= json_put(object, "refine", json_make_integer(m->refine)) &
+             json_put(object, "damping", json_make_real(m->damping)) &
+             put_text(object, "order", m->in_order ? "columns" : "diagonal");
+    if (whole)
+        return object;
+    json_free(object);
+    return NULL;
+}
+
+static json_value *exception_json(const struct recipe_exception *e) {
+    json_value *object = matrix_json(&e->matrix), *layers = json_make_array(), *experts = json_make_array();
+    json_push(layers, json_make_integer(e->layer_begin));
+    json_push(layers, json_make_integer((int64_t)e->layer_end - 1));
+    json_push(experts, json_make_integer(e->expert_begin));
+    json_push(experts, json_make_integer((int64_t)e->expert_end - 1));
+    if (json_put(object, "layers", layers) & json_put(object, "experts", experts))
+        return object;
+    json_free(object);
+    return NULL;
+}
+
+json_value *recipe_json(const struct recipe *r) {
+    json_value *root = json_make_object(), *exceptions = json_make_array();
+    bool whole = put_text(root, "schema", "moesaic.recipe/1");
+    whole &= json_put(root, "experts", matrix_json(&r->experts)) &
+             json_put(root, "attention", matrix_json(&r->attention)) &
+             json_put(root, "embedding", matrix_json(&r->embedding)) & json_put(root, "head", matrix_json(&r->head)) &
+             json_put(root, "min_tokens", json_make_integer(r->min_tokens));
+    for (size_t i = 0; i < r->exceptions; i++)
+        whole &= json_push(exceptions, exception_json(&r->exception[i]));
+    whole &= json_put(root, "exceptions", exceptions);
+    if (whole)
+        return root;
+    json_free(root);
+    return NULL;
+}
+
+/* ---- questions ------------------------------------------------------------------------------------------------------
+ */
+
+const struct recipe_matrix *recipe_of_expert(const struct recipe *r, uint32_t layer, uint32_t expert) {
+    for (size_t i = r->exceptions; i-- > 0;) {
+        const struct recipe_exception *e = &r->exception[i];
+        if (layer >= e->layer_begin && layer < e->layer_end && expert >= e->expert_begin && expert < e->expert_end)
+            return &e->matrix;
+    }
+    return &r->experts;
+}
+
+bool recipe_wants_hessian(const struct recipe_matrix *m) {
+    return m->prune == PRUNE_SPARSEGPT || m->quant == QUANT_GPTQ || m->refine;
+}
+
+bool recipe_wants_activations(const struct recipe_matrix *m) {
+    return recipe_wants_hessian(m) || m->prune == PRUNE_WANDA || m->quant == QUANT_CLIP;
+}
+
+const char *recipe_method_name(const struct recipe_matrix *m) {
+    static const char *const names[PRUNES][QUANTS] = {
+        {"none", "rtn", "clip", "gptq"},
+        {"magnitude", "magnitude+rtn", "magnitude+clip", "magnitude+gptq"},
+        {"wanda", "wanda+rtn", "wanda+clip", "wanda+gptq"},
+        {"sparsegpt", "sparsegpt+rtn", "sparsegpt+clip", "sparsegpt+gptq"}};
+    return names[m->prune][m->quant];
+}
+
+const char *recipe_format_name(const struct recipe_matrix *m) {
+    static const char *const names[][3] = {{"int8-g32", "int8-g64", "int8-g128"},
+                                           {"int4-g32", "int4-g64", "int4-g128"},
+                                           {"int3-g32", "int3-g64", "int3-g128"},
+                                           {"int2-g32", "int2-g64", "int2-g128"},
+                                           {"int4-2:4-g32", "int4-2:4-g64", "int4-2:4-g128"},
+                                           {"int4-4:8-g32", "int4-4:8-g64", "int4-4:8-g128"},
+                                           {"int4-mask-g32", "int4-mask-g64", "int4-mask-g128"}};
+    if (m->quant == QUANT_NONE)
+        return "bf16";
+    int row = m->prune == PRUNE_NONE ? (int)m->format - FORMAT_INT8 : m->of == 4 ? 4 : m->of == 8 ? 5 : 6;
+    return names[row][m->group == 32 ? 0 : m->group == 64 ? 1 : 2];
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Recipes: what is done to each matrix, from presets and JSON. */
+#ifndef RECIPE_H
+#define RECIPE_H
+
+#include "compress.h"
+
+/* What is done to one matrix. FORMAT_BF16 with QUANT_NONE keeps the matrix, pruned or not, as floats. */
+struct recipe_matrix {
+    prune_method prune;
+    unsigned keep, of; /* N:M; of == 0: by density */
+    double density;
+    quant_method quant;
+    number_format format;
+    uint32_t group;
+    double damping; /* 0: the method's default */
+    unsigned refine;
+    bool in_order;
+};
+
+/* An exception for the experts [expert_begin, expert_end) of the layers [layer_begin, layer_end). */
+struct recipe_exception {
+    uint32_t layer_begin, layer_end, expert_begin, expert_end;
+    struct recipe_matrix matrix;
+};
+
+struct recipe {
+    struct recipe_matrix experts; /* of routed, shared and dense feed-forwards */
+    struct recipe_matrix attention, embedding, head;
+    uint32_t min_tokens; /* experts that fewer reach are sent more by force */
+    size_t exceptions;
+    struct recipe_exception *exception;
+};
+
+extern const char *const recipe_presets[];
+/* The preset (NULL: "int4") overlaid with the JSON object `text` (may be NULL): unknown keys, methods and formats and
+ * impossible numbers are MOESAIC_E_USAGE naming the key. */
+moesaic_status recipe_read(const char *preset, const char *text, size_t bytes, struct recipe *ret_recipe,
+                           moesaic_error *error);
+void recipe_done(struct recipe *recipe); /* accepts a zeroed struct */
+/* The recipe as a JSON object, every setting spelt out: what the artifact records. NULL when out of memory. */
+json_value *recipe_json(const struct recipe *recipe);
+/* What applies to an expert (UINT32_MAX: the shared or dense feed-forward) of a layer: the last exception that covers
+ * it. */
+const struct recipe_matrix *recipe_of_expert(const struct recipe *recipe, uint32_t layer, uint32_t expert);
+/* Whether the method looks at second-order statistics, or at any activations at all. */
+bool recipe_wants_hessian(const struct recipe_matrix *matrix);
+bool recipe_wants_activations(const struct recipe_matrix *matrix);
+/* "sparsegpt+gptq", "clip", ... and "int4-mask-g64": static strings. */
+const char *recipe_method_name(const struct recipe_matrix *matrix);
+const char *recipe_format_name(const struct recipe_matrix *matrix);
+
+#endif

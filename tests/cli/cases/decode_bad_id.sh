@@ -1,0 +1,1 @@
+echo '[1, 999999]' | moesaic tokenize --decode

@@ -1,0 +1,1 @@
+moesaic inspect --json >/dev/full

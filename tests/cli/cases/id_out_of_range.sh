@@ -1,0 +1,1 @@
+moesaic run --ids 1,4096 -n 1

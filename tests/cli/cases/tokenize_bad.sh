@@ -1,0 +1,1 @@
+echo '{"not": "a string"}' | moesaic tokenize

@@ -1,0 +1,1 @@
+moesaic run -p x --top-p 1.5

@@ -1,0 +1,1 @@
+moesaic run -p x -f y

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `moesaic compress`: a checkpoint becomes a packed artifact. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+static const char *output, *calib_path, *preset, *recipe_path, *prune, *quant, *attention, *head;
+static int64_t calib_tokens;
+static bool resume;
+
+static const struct option_spec options[] = {
+    {"output", 'o', OPTION_TEXT, "OUT.moe", "the artifact to write", &output},
+    {"calib", 0, OPTION_TEXT, "FILE", "calibration text ('-': standard input)", &calib_path},
+    {"calib-tokens", 0, OPTION_INT, "N", "most tokens of it to use; 0: all, at most 131072", &calib_tokens, 0, 1e9},
+    {"preset", 0, OPTION_TEXT, "NAME", "int4 (default), int4-all, int4-sparse50, small or quality", &preset},
+    {"prune", 0, OPTION_TEXT, "METHOD:SHARE",
+     "experts: magnitude, wanda or sparsegpt, and the share to remove or 2:4, 4:8", &prune},
+    {"quant", 0, OPTION_TEXT, "METHOD:FORMAT",
+     "experts: none, or rtn, clip or gptq, and int8, int4, int3 or int2 with -gN", &quant},
+    {"attention", 0, OPTION_TEXT, "FORMAT", "attention: bf16, int8, int4-g64, ...", &attention},
+    {"head", 0, OPTION_TEXT, "FORMAT", "embedding and head: bf16, int8, int4-g64, ...", &head},
+    {"recipe", 0, OPTION_TEXT, "FILE", "a JSON recipe over the preset; the options above win", &recipe_path},
+    {"resume", 0, OPTION_FLAG, NULL, "go on from where an interrupted run stopped", &resume},
+    {0}};
+
+/* The object under `key`, made when it is not there. */
+static json_t *part_of(json_t *recipe, const char *key) {
+    json_t *part = json_object_get(recipe, key);
+    if (!part && !json_object_set_new(recipe, key, json_object()))
+        part = json_object_get(recipe, key);
+    return part;
+}
+
+/* "int4-g64" into format and group; a format alone keeps the recipe's group. */
+static void set_format(json_t *part, const char *text) {
+    const char *dash = strstr(text, "-g");
+    json_object_set_new(part, "format", json_stringn(text, dash ? (size_t)(dash - text) : strlen(text)));
+    if (dash)
+        json_object_set_new(part, "group", json_integer(atol(dash + 2)));
+}
+
+static int set_prune(json_t *experts) {
+    const char *colon = strchr(prune, ':');
+    if (!strcmp(prune, "none")) {
+        json_object_set_new(experts, "prune", json_string("none"));
+        json_object_set_new(experts, "density", json_integer(1));
+        return EXIT_DONE;
+    }
+    if (!colon)
+        return cli_usage("--prune: '%s' is not METHOD:SHARE, such as sparsegpt:0.5 or wanda:2:4", prune);
+    json_object_set_new(experts, "prune", json_stringn(prune, (size_t)(colon - prune)));
+    if (strchr(colon + 1, ':')) {
+        json_object_set_new(experts, "pattern", json_string(colon + 1));
+        return EXIT_DONE;
+    }
+    char *end;
+    double share = strtod(colon + 1, &end);
+    if (end == colon + 1 || *end || !(share >= 0 && share < 1))
+        return cli_usage("--prune: '%s' is not a share from 0 to under 1, 2:4 or 4:8", colon + 1);
+    json_object_set_new(experts, "density", json_real(1 - share));
+    return EXIT_DONE;
+}
+
+static int set_quant(json_t *experts) {
+    const char *colon = strchr(quant, ':');
+    if (!strcmp(quant, "none")) {
+        json_object_set_new(experts, "quant", json_string("none"));
+        json_object_set_new(experts, "format", json_string("bf16"));
+        json_object_set_new(experts, "refine", json_integer(0));
+        return EXIT_DONE;
+    }
+    if (!colon)
+        return cli_usage("--quant: '%s' is not METHOD:FORMAT, such as gptq:int4-g64", quant);
+    json_object_set_new(experts, "quant", json_stringn(quant, (size_t)(colon - quant)));
+    if (strncmp(quant, "gptq", 4))
+        json_object_set_new(experts, "refine", json_integer(0));
+    set_format(experts, colon + 1);
+    return EXIT_DONE;
+}
+
+/* Matrices beside the experts: integers by clip search, or by GPTQ where inputs are known and the format is coarse. */
+static void set_part(json_t *recipe, const char *key, const char *format) {
+    json_t *part = part_of(recipe, key);
+    bool looked_up = !strcmp(key, "embedding"), coarse = strncmp(format, "int8", 4) && strcmp(format, "bf16");
+    json_object_set_new(part, "quant",
+                        json_string(!strcmp(format, "bf16") ? "none"
+                                    : coarse && !looked_up  ? "gptq"
+                                                            : "clip"));
+    json_object_set_new(part, "refine", json_integer(coarse && !looked_up ? 8 : 0));
+    set_format(part, format);
+}
+
+/* The recipe file and the options over it, as JSON text; freed with free(). */
+static int recipe_text(char **ret_text) {
+    char *text = NULL;
+    size_t bytes = 0;
+    json_error_t why;
+    int status = recipe_path ? cli_read_file(recipe_path, &text, &bytes) : EXIT_DONE;
+    if (status)
+        return status;
+    json_t *recipe = recipe_path ? json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &why) : json_object();
+    free(text);
+    if (!json_is_object(recipe)) {
+        json_decref(recipe);
+        return cli_usage("%s: not a JSON object: %s (line %d)", recipe_path, recipe ? "" : why.text,
+                         recipe ? 1 : why.line);
+    }
+    if (prune)
+        status = set_prune(part_of(recipe, "experts"));
+    if (!status && quant)
+        status = set_quant(part_of(recipe, "experts"));
+    if (attention)
+        set_part(recipe, "attention", attention);
+    if (head) {
+        set_part(recipe, "embedding", head);
+        set_part(recipe, "head", head);
+    }
+    *ret_text = status ? NULL : json_dumps(recipe, JSON_COMPACT);
+    json_decref(recipe);
+    return status;
+}
+
+static json_t *part_json(const moesaic_compressed_part *p) {
+    return json_pack("{s:i,s:i,s:s,s:s,s:f,s:I,s:I,s:I,s:f,s:f}", "layer", (int)p->layer, "expert", (int)p->expert,
+                     "method", p->method, "format", p->format, "density", p->density, "tokens", (json_int_t)p->tokens,
+                     "forced_tokens", (json_int_t)p->forced_tokens, "bytes", (json_int_t)p->bytes, "bits_per_weight",
+                     p->bits_per_weight, "error", p->error);
+}
+
+static void summary_print(const moesaic_compress_result *r) {
+    char bytes[32];
+    size_t starved = 0, worst = 0;
+    double error = 0;
+    for (size_t i = 0; i < r->parts; i++) {
+        starved += r->part[i].forced_tokens > 0;
+        worst = r->part[i].error > r->part[worst].error ? i : worst;
+        error += r->part[i].error / (double)r->parts;
+    }
+    printf("%s: %s, %.3f bits a weight, %.3f in the experts; %.1f s on %llu tokens\n", output,
+           cli_bytes((double)r->bytes, bytes), r->bits_per_weight, r->expert_bits_per_weight, r->seconds,
+           (unsigned long long)r->calib_tokens);
+    if (r->parts)
+        printf("output error of the experts: %.4f on average, %.4f at worst (layer %u, expert %d)\n", error,
+               r->part[worst].error, r->part[worst].layer, r->part[worst].expert);
+    for (size_t i = 0; i < r->parts; i++)
+        if (r->part[i].forced_tokens)
+            printf("layer %u, expert %d: only %llu calibration tokens reached it, %llu were sent besides\n",
+                   r->part[i].layer, r->part[i].expert, (unsigned long long)r->part[i].tokens,
+                   (unsigned long long)r->part[i].forced_tokens);
+}
+
+static int report(const moesaic_compress_result *r) {
+    if (!cli_common.json) {
+        if (!cli_common.quiet)
+            summary_print(r);
+        return cli_flush();
+    }
+    json_t *parts = json_array();
+    for (size_t i = 0; i < r->parts; i++)
+        json_array_append_new(parts, part_json(&r->part[i]));
+    return cli_json_print(json_pack(
+        "{s:s,s:s,s:I,s:I,s:f,s:f,s:I,s:i,s:f,s:o}", "schema", "moesaic.compress/1", "output", output, "bytes",
+        (json_int_t)r->bytes, "weight_bytes", (json_int_t)r->weight_bytes, "bits_per_weight", r->bits_per_weight,
+        "expert_bits_per_weight", r->expert_bits_per_weight, "calib_tokens", (json_int_t)r->calib_tokens,
+        "resumed_layers", (int)r->resumed_layers, "seconds", r->seconds, "experts", parts));
+}
+
+static int compress(const moesaic_model *model, const char *recipe, const char *calib, size_t calib_bytes) {
+    moesaic_error error;
+    struct cli_progress progress;
+    moesaic_compress_result result = {.size = sizeof result};
+    moesaic_compress_options compress_options = {.size = sizeof compress_options,
+                                                 .preset = preset,
+                                                 .recipe = recipe,
+                                                 .recipe_bytes = strlen(recipe),
+                                                 .calib = calib,
+                                                 .calib_bytes = calib_bytes,
+                                                 .calib_tokens = (uint32_t)calib_tokens,
+                                                 .threads = (uint32_t)cli_common.threads,
+                                                 .resume = resume,
+                                                 .progress = cli_progress_update,
+                                                 .user = &progress};
+    cli_progress_begin(&progress, "compress", "thousandths");
+    bool failed = moesaic_compress(model, output, &compress_options, &result, &error) != MOESAIC_OK;
+    cli_progress_end(&progress);
+    if (failed)
+        return cli_fail_output(&error);
+    int status = report(&result);
+    moesaic_free(result.part);
+    return status;
+}
+
+static int run(int count, const char *const *positional) {
+    moesaic_error error;
+    moesaic_model *model = NULL;
+    char *recipe = NULL, *calib = NULL;
+    size_t calib_bytes = 0;
+    if (!output || !calib_path)
+        return cli_usage("compress: -o OUT.moe and --calib FILE are needed");
+    int status = recipe_text(&recipe);
+    if (!status)
+        status = cli_read_file(calib_path, &calib, &calib_bytes);
+    if (!status && moesaic_model_open(count ? positional[0] : NULL, NULL, &model, &error))
+        status = cli_fail(&error);
+    if (!status)
+        status = compress(model, recipe, calib, calib_bytes);
+    moesaic_model_release(model);
+    free(calib);
+    free(recipe);
+    return status;
+}
+
+const struct verb verb_compress = {"compress",
+                                   "[MODEL] -o OUT.moe --calib FILE [OPTIONS]",
+                                   "prune and quantize every expert on its own, into one packed file",
+                                   options,
+                                   0,
+                                   1,
+                                   run};
