@@ -97,6 +97,8 @@ INLINE void few_open_group(const struct weight *weight, size_t g, size_t group_b
         stream->scales += PANEL_SCALE_LINE / 2;
     }
     stream->codes = unpack ? lines : stream->next;
+    for (size_t line = 0; unpack && line < weight->group * 6; line += PANEL_LINE) /* 3 bits x 16 rows a k, about */
+        _mm_prefetch((const char *)stream->next + PREFETCH_BYTES + line, _MM_HINT_T0);
     stream->next = unpack ? unpack(stream->next, weight->group / 4, lines) : stream->next + group_bytes;
 }
 
