@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The simulated table of docs/placement.md: every policy, and the one auto takes, for two servers, two model shapes, four
- * batch sizes, uniform and skewed traffic; as CSV on standard output. usage: placement_table [LAYERS [TOKENS]] */
+/* The simulated table of docs/placement.md: every policy, and the one auto takes, for two servers, two model shapes,
+ * four batch sizes, uniform and skewed traffic; as CSV on standard output. usage: placement_table [LAYERS [TOKENS]] */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "placement/placement.h"
 
-/* ---- servers: shapes from hwloc, speeds stated (docs/placement.md says whence) -------------------------------------- */
+/* ---- servers: shapes from hwloc, speeds stated (docs/placement.md says whence) ----------------------------------- */
 
 struct server {
     const char *name, *synthetic;
@@ -39,7 +39,7 @@ static struct machine_speeds server_speeds(const struct server *server) {
     return speeds;
 }
 
-/* ---- models: published shapes in INT4 with groups of 64 --------------------------------------------------------------- */
+/* ---- models: published shapes in INT4 with groups of 64 ---------------------------------------------------------- */
 
 struct shape {
     const char *name;
@@ -51,7 +51,8 @@ static const struct shape shapes[] = {
     {"8-top-2", 32, 8, 2, 4096, 14336, 1.6e9},   /* Mixtral-8x7B */
 };
 
-static struct placement_model shape_model(const struct shape *shape, uint32_t layers, struct placement_expert **ret_expert) {
+static struct placement_model shape_model(const struct shape *shape, uint32_t layers,
+                                          struct placement_expert **ret_expert) {
     size_t experts = (size_t)layers * shape->experts;
     struct placement_expert *expert = malloc(experts * sizeof *expert);
     if (expert == NULL) {
@@ -71,7 +72,7 @@ static struct placement_model shape_model(const struct shape *shape, uint32_t la
                                     .dense_flops = 2 * dense};
 }
 
-/* ---- table ---------------------------------------------------------------------------------------------------------- */
+/* ---- table ------------------------------------------------------------------------------------------------------- */
 
 static void table_print(const struct server *server, const struct shape *shape, double skew, uint32_t batch,
                         const struct placement_decision *decision) {
@@ -92,14 +93,19 @@ static void table_rows(const struct server *server, const struct machine_speeds 
                        uint32_t layers, uint32_t tokens, double skew) {
     struct placement_expert *expert;
     struct placement_model model = shape_model(shape, layers, &expert);
-    const struct routing_generator generator = {.layers = layers, .experts = shape->experts, .top_k = shape->top_k,
-                                                .tokens = tokens, .tokens_per_sequence = 256, .skew = skew, .seed = 1};
+    const struct routing_generator generator = {.layers = layers,
+                                                .experts = shape->experts,
+                                                .top_k = shape->top_k,
+                                                .tokens = tokens,
+                                                .tokens_per_sequence = 256,
+                                                .skew = skew,
+                                                .seed = 1};
     struct routing_trace *trace = NULL;
     moesaic_error error = {0};
     moesaic_status status = routing_trace_generate(&generator, &trace, &error);
     for (uint32_t batch = 1; batch <= 64 && status == MOESAIC_OK; batch *= 4) {
-        struct placement_problem problem = {.model = &model, .machine = machine, .trace = trace,
-                                            .options.batch = batch};
+        struct placement_problem problem = {
+            .model = &model, .machine = machine, .trace = trace, .options.batch = batch};
         struct placement_plan *plan = NULL;
         struct placement_decision decision;
         status = placement_choose(&problem, &plan, &decision, &error);

@@ -26,9 +26,9 @@ static moesaic_status chooser_open(const struct placement_problem *problem, stru
         return status;
     places_list(chooser->problem.machine, &chooser->places);
     chooser->place = malloc(chooser->workload->items * sizeof *chooser->place);
-    return chooser->place != NULL ? MOESAIC_OK
-                                  : status_no_memory(error, "a placement",
-                                                     chooser->workload->items * sizeof *chooser->place);
+    return chooser->place != NULL
+               ? MOESAIC_OK
+               : status_no_memory(error, "a placement", chooser->workload->items * sizeof *chooser->place);
 }
 
 static void chooser_close(struct chooser *chooser) {
@@ -39,8 +39,7 @@ static void chooser_close(struct chooser *chooser) {
 static moesaic_status chooser_search_whole(struct chooser *chooser, moesaic_error *error) {
     if (chooser->searched)
         return MOESAIC_OK;
-    moesaic_status status =
-        search_whole(&chooser->problem, chooser->workload, &chooser->places, chooser->place, error);
+    moesaic_status status = search_whole(&chooser->problem, chooser->workload, &chooser->places, chooser->place, error);
     chooser->searched = status == MOESAIC_OK;
     return status;
 }
@@ -53,8 +52,8 @@ static moesaic_status chooser_whole_plan(struct chooser *chooser, struct placeme
         return status_no_memory(error, "a placement", items);
     for (uint32_t item = 0; item < items; item++)
         count[item] = chooser->place[item] != PLACE_NONE;
-    moesaic_status status = plan_from_copies(&chooser->problem, PLACEMENT_WHOLE, &chooser->places, chooser->place,
-                                             count, 1, ret_plan, error);
+    moesaic_status status = placement_plan_from_copies(&chooser->problem, PLACEMENT_WHOLE, &chooser->places,
+                                                       chooser->place, count, 1, ret_plan, error);
     free(count);
     return status;
 }
@@ -62,16 +61,16 @@ static moesaic_status chooser_whole_plan(struct chooser *chooser, struct placeme
 static moesaic_status chooser_make(struct chooser *chooser, enum placement_policy policy,
                                    struct placement_plan **ret_plan, moesaic_error *error) {
     if (policy == PLACEMENT_INTERLEAVE)
-        return plan_create(&chooser->problem, policy, 0, ret_plan, error);
+        return placement_plan_create(&chooser->problem, policy, 0, ret_plan, error);
     if (policy == PLACEMENT_SLICE)
-        return plan_make_slice(&chooser->problem, chooser->workload, ret_plan, error);
+        return placement_make_slice(&chooser->problem, chooser->workload, ret_plan, error);
     moesaic_status status = chooser_search_whole(chooser, error);
     if (status != MOESAIC_OK)
         return status;
     if (policy == PLACEMENT_WHOLE)
         return chooser_whole_plan(chooser, ret_plan, error);
-    return plan_make_replicate(&chooser->problem, chooser->workload, &chooser->places, chooser->place, ret_plan,
-                               error);
+    return placement_make_replicate(&chooser->problem, chooser->workload, &chooser->places, chooser->place, ret_plan,
+                                    error);
 }
 
 /* Makes the plan and writes its predicted step into it. */
@@ -120,7 +119,7 @@ moesaic_status placement_plan_round_robin(const struct placement_problem *proble
     return status;
 }
 
-/* ---- auto --------------------------------------------------------------------------------------------------------- */
+/* ---- auto -------------------------------------------------------------------------------------------------------- */
 
 static void choose_policy(double min_gain, struct placement_decision *decision) {
     decision->best = PLACEMENT_INTERLEAVE; /* always possible when the experts fit at all */
@@ -142,8 +141,8 @@ static void choose_explain(double min_gain, struct placement_decision *decision)
     double best_s = decision->prediction[decision->best].step_s;
     double behind = best_s > 0 ? decision->prediction[decision->chosen].step_s / best_s - 1 : 0;
     if (decision->chosen == decision->best && decision->chosen != PLACEMENT_INTERLEAVE)
-        snprintf(decision->reason, sizeof decision->reason, "%s is the best, %.1f %% faster than interleave (simulated)",
-                 chosen, 100 * decision->gain);
+        snprintf(decision->reason, sizeof decision->reason,
+                 "%s is the best, %.1f %% faster than interleave (simulated)", chosen, 100 * decision->gain);
     else if (decision->chosen == decision->best)
         snprintf(decision->reason, sizeof decision->reason, "no policy is faster than interleave (simulated)");
     else

@@ -41,7 +41,7 @@ double copies_fill_rows(struct copies *copies) {
     return total_s;
 }
 
-/* ---- changes ------------------------------------------------------------------------------------------------------ */
+/* ---- changes ----------------------------------------------------------------------------------------------------- */
 
 static void copies_put(struct copies *copies, uint32_t item, uint32_t copy, uint16_t at) {
     const struct place *place = &copies->places->at[at];
@@ -108,7 +108,7 @@ double copies_gain_of_move(struct copies *copies, uint32_t item, uint32_t copy, 
     return gain_s;
 }
 
-/* ---- heap --------------------------------------------------------------------------------------------------------- */
+/* ---- heap -------------------------------------------------------------------------------------------------------- */
 
 static bool candidate_before(const struct candidate *a, const struct candidate *b) {
     if (a->gain_per_byte != b->gain_per_byte)
@@ -121,12 +121,14 @@ static bool candidate_before(const struct candidate *a, const struct candidate *
 moesaic_status candidates_open(struct candidates *candidates, size_t capacity, moesaic_error *error) {
     *candidates = (struct candidates){.capacity = capacity};
     candidates->heap = malloc((capacity > 0 ? capacity : 1) * sizeof *candidates->heap);
-    return candidates->heap != NULL ? MOESAIC_OK
-                                    : status_no_memory(error, "the placement search",
-                                                       capacity * sizeof *candidates->heap);
+    return candidates->heap != NULL
+               ? MOESAIC_OK
+               : status_no_memory(error, "the placement search", capacity * sizeof *candidates->heap);
 }
 
-void candidates_close(struct candidates *candidates) { free(candidates->heap); }
+void candidates_close(struct candidates *candidates) {
+    free(candidates->heap);
+}
 
 void candidates_push(struct candidates *candidates, struct candidate candidate) {
     if (candidates->count == candidates->capacity)

@@ -21,7 +21,7 @@ struct copies {
 /* Nothing is placed yet; copies_fill_rows after the first copies are. */
 moesaic_status copies_open(const struct placement_problem *problem, const struct workload *workload,
                            const struct places *places, struct copies *ret_copies, moesaic_error *error);
-void copies_close(struct copies *copies); /* accepts a zeroed struct */
+void copies_close(struct copies *copies);       /* accepts a zeroed struct */
 double copies_fill_rows(struct copies *copies); /* returns their sum */
 
 /* Without touching rows, room or version. */
@@ -37,7 +37,7 @@ bool copies_possible(const struct copies *copies, uint32_t item, uint16_t place)
 double copies_gain_of_add(struct copies *copies, uint32_t item, uint16_t place);
 double copies_gain_of_move(struct copies *copies, uint32_t item, uint32_t copy, uint16_t place);
 
-/* ---- candidates: changes waiting in order of gain per byte ---------------------------------------------------------- */
+/* ---- candidates: changes waiting in order of gain per byte ------------------------------------------------------- */
 
 /* A copy more (`copy` is the count) or copy `copy` moved, to `place`. */
 struct candidate {

@@ -16,7 +16,7 @@ struct part part_make(const struct machine_speeds *machine, unsigned node, unsig
                          .supply_s = bytes * place.supply_s};
 }
 
-/* ---- building ----------------------------------------------------------------------------------------------------- */
+/* ---- building ---------------------------------------------------------------------------------------------------- */
 
 moesaic_status layout_create(const struct placement_problem *problem, uint32_t capacity, struct layout **ret_layout,
                              moesaic_error *error) {
@@ -122,7 +122,7 @@ moesaic_status layout_from_plan(const struct placement_problem *problem, const s
     return MOESAIC_OK;
 }
 
-/* ---- the time of a row -------------------------------------------------------------------------------------------- */
+/* ---- the time of a row ------------------------------------------------------------------------------------------- */
 
 static void row_add(const struct layout *layout, const struct part *part, uint32_t tokens, struct row_load *load) {
     load->seconds[part->reader] += part->read_s + tokens * part->token_s;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The machine as the planner sees it: nodes and memory from a topology, speeds stated by the caller, all of it checked. */
+/* The machine as the planner sees it: nodes and memory from a topology, speeds stated by the caller, all checked. */
 #include <math.h>
 #include <string.h>
 
@@ -8,9 +8,13 @@
 static const struct machine_given machine_defaults = {
     .local_read_bps = 40e9, .int8_ops_per_core = 100e9, .exchange_s = 2e-6, .read_fraction = 1, .compute_fraction = 1};
 
-static double machine_or(double given, double otherwise) { return given == 0 ? otherwise : given; }
+static double machine_or(double given, double otherwise) {
+    return given == 0 ? otherwise : given;
+}
 
-static bool machine_not_negative(double value) { return isfinite(value) && value >= 0; }
+static bool machine_not_negative(double value) {
+    return isfinite(value) && value >= 0;
+}
 
 static moesaic_status machine_given_resolve(const struct machine_given *given, struct machine_given *ret_given,
                                             moesaic_error *error) {
@@ -60,11 +64,11 @@ moesaic_status machine_speeds_from_topology(const struct topology *topology, con
         memory_stated |= topology_node_at(topology, n)->memory_bytes;
     for (unsigned n = 0; n < nodes; n++) {
         const struct topology_node *node = topology_node_at(topology, n);
-        speeds.node[n] = (struct machine_node){
-            .os_index = node->os_index,
-            .memory_bytes = memory_stated != 0 ? node->memory_bytes : resolved.assumed_memory_bytes,
-            .cores = node->cores,
-            .int8_ops = node->cores * resolved.int8_ops_per_core};
+        speeds.node[n] = (struct machine_node){.os_index = node->os_index,
+                                               .memory_bytes = memory_stated != 0 ? node->memory_bytes
+                                                                                  : resolved.assumed_memory_bytes,
+                                               .cores = node->cores,
+                                               .int8_ops = node->cores * resolved.int8_ops_per_core};
     }
     for (unsigned reader = 0; reader < nodes; reader++)
         for (unsigned memory = 0; memory < nodes; memory++)

@@ -31,7 +31,7 @@ struct measure {
     uint8_t fill;
 };
 
-/* ---- jobs --------------------------------------------------------------------------------------------------------- */
+/* ---- jobs -------------------------------------------------------------------------------------------------------- */
 
 static uint64_t measure_work(const struct measure *m, struct team *team, unsigned thread, uint8_t *data, size_t bytes) {
     switch (m->job) {
@@ -94,7 +94,7 @@ static double measure_best(struct measure *m, enum measure_job job, unsigned rea
     return (double)m->buffer_bytes / best_s;
 }
 
-/* ---- what is measured --------------------------------------------------------------------------------------------- */
+/* ---- what is measured -------------------------------------------------------------------------------------------- */
 
 /* Bytes to stream: enough for the node with most threads to leave its caches, at most a quarter of what there is. */
 static size_t measure_buffer_bytes(const struct measure *m, uint64_t asked, uint64_t memory_bytes) {
@@ -168,7 +168,7 @@ static double measure_barrier_s(struct measure *m) {
     return best_s;
 }
 
-/* ---- set up ------------------------------------------------------------------------------------------------------- */
+/* ---- set up ------------------------------------------------------------------------------------------------------ */
 
 static moesaic_status measure_open(struct measure *m, const struct topology *topology, moesaic_error *error) {
     const struct team_options options = {.pin = true, .topology = topology};

@@ -13,8 +13,8 @@ enum { MEASURE_LINE_BYTES = 64, MEASURE_STREAMS = 4 };
 uint64_t measure_read_one(const void *data, size_t bytes);
 uint64_t measure_read_four(const void *data, size_t bytes);
 
-/* Runs `rounds` rounds of INT8 multiply-adds on registers alone, with the best instruction of cpu_bundles(); returns the
- * operations of a round (2 a multiply-add). AMX is not used: panels are measured as vectors. */
+/* Runs `rounds` rounds of INT8 multiply-adds on registers alone, with the best instruction of cpu_bundles(); returns
+ * the operations of a round (2 a multiply-add). AMX is not used: panels are measured as vectors. */
 uint32_t measure_int8(uint64_t rounds);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Streaming reads and INT8 multiply-adds with nothing else around them. Instructions beyond the baseline stand in assembly
- * and run only where cpu_bundles() has them. */
+/* Streaming reads and INT8 multiply-adds with nothing else around them. Instructions beyond the baseline stand in
+ * assembly and run only where cpu_bundles() has them. */
 #include "measure_internal.h"
 #include "runtime.h"
 
-/* ---- reads -------------------------------------------------------------------------------------------------------- */
+/* ---- reads ------------------------------------------------------------------------------------------------------- */
 
 typedef uint64_t measure_lane __attribute__((vector_size(16), may_alias));
 
@@ -38,7 +38,7 @@ uint64_t measure_read_four(const void *data, size_t bytes) {
     return a[0] ^ a[1];
 }
 
-/* ---- INT8 --------------------------------------------------------------------------------------------------------- */
+/* ---- INT8 -------------------------------------------------------------------------------------------------------- */
 
 /* Twelve independent accumulators hide the latency; all ones in both factors, so that every bit of the adders works. */
 #define TWELVE(ONE) ONE(0) ONE(1) ONE(2) ONE(3) ONE(4) ONE(5) ONE(6) ONE(7) ONE(8) ONE(9) ONE(10) ONE(11)

@@ -63,7 +63,7 @@ struct placement_expert placement_expert_shape(uint32_t hidden, uint32_t interme
                                      .flops = 6 * weights};
 }
 
-/* ---- the problem -------------------------------------------------------------------------------------------------- */
+/* ---- the problem ------------------------------------------------------------------------------------------------- */
 
 static void problem_defaults(struct placement_options *options) {
     if (options->batch == 0)

@@ -10,7 +10,7 @@ enum { OPTIMUM_ITEMS_MAX = 64 };
 struct optimum {
     struct search *search;
     uint32_t items, order[OPTIMUM_ITEMS_MAX]; /* heaviest first */
-    double *left_s;  /* [items + 1, rows] least reader seconds that the items from this depth on will add to a row */
+    double *left_s; /* [items + 1, rows] least reader seconds that the items from this depth on will add to a row */
     unsigned readers;
     double best_s;
     uint64_t visited, limit;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Door of experts/placement: the machine's speeds, the plan that says where every expert's bytes live, its search, its
- * file, the simulator that prices it and the rebalancer that keeps it honest. All of it is pure functions of model shape,
- * machine and routing trace, but for machine_speeds_measure. */
+ * file, the simulator that prices it and the rebalancer that keeps it honest. All of it is pure functions of model
+ * shape, machine and routing trace, but for machine_speeds_measure. */
 #ifndef PLACEMENT_H
 #define PLACEMENT_H
 
 #include "runtime.h"
 #include "trace/routing_trace.h"
 
-/* ---- machine ------------------------------------------------------------------------------------------------------ */
+/* ---- machine ----------------------------------------------------------------------------------------------------- */
 
 struct machine_node {
     unsigned os_index;
@@ -22,7 +22,7 @@ struct machine_speeds {
     unsigned nodes;
     bool measured; /* false: the speeds were given, not measured */
     struct machine_node node[TOPOLOGY_NODES_MAX];
-    /* [reader][memory] bytes per second with all cores of `reader` streaming from `memory`; 0 where either is missing. */
+    /* [reader][memory] bytes per second, all cores of `reader` streaming from `memory`; 0 where either is missing */
     double read_bps[TOPOLOGY_NODES_MAX][TOPOLOGY_NODES_MAX];
     double write_bps[TOPOLOGY_NODES_MAX][TOPOLOGY_NODES_MAX];
     double exchange_s;       /* one synchronisation of the threads of all nodes */
@@ -32,13 +32,13 @@ struct machine_speeds {
 
 /* Speeds stated instead of measured. Fields left 0 take the default in brackets. */
 struct machine_given {
-    double local_read_bps;       /* a node with cores, its own memory [40e9] */
-    double remote_read_bps;      /* another such node's memory [half of local] */
-    double memory_node_read_bps; /* memory of a node without cores [half of local] */
-    double int8_ops_per_core;    /* [100e9] */
-    double exchange_s;           /* [2e-6] */
-    double read_fraction;        /* [1] */
-    double compute_fraction;     /* [1] */
+    double local_read_bps;         /* a node with cores, its own memory [40e9] */
+    double remote_read_bps;        /* another such node's memory [half of local] */
+    double memory_node_read_bps;   /* memory of a node without cores [half of local] */
+    double int8_ops_per_core;      /* [100e9] */
+    double exchange_s;             /* [2e-6] */
+    double read_fraction;          /* [1] */
+    double compute_fraction;       /* [1] */
     uint64_t assumed_memory_bytes; /* per node, used only when the topology states no memory at all [none: refused] */
 };
 /* Nodes, cores and memory from `topology`, speeds from `given` (NULL: all defaults). Errors: USAGE (a negative speed),
@@ -55,7 +55,7 @@ moesaic_status machine_speeds_measure(const struct topology *topology, uint64_t 
  * Errors: UNSUPPORTED naming node and field. */
 moesaic_status machine_speeds_check(const struct machine_speeds *speeds, moesaic_error *error);
 
-/* ---- model shape -------------------------------------------------------------------------------------------------- */
+/* ---- model shape ------------------------------------------------------------------------------------------------- */
 
 struct placement_expert {
     uint64_t gate_up_bytes; /* of both matrices [intermediate, hidden], scales and padding included */
@@ -69,9 +69,9 @@ struct placement_expert {
 struct placement_model {
     uint32_t layers, experts, top_k, hidden;
     const struct placement_expert *expert; /* [layers, experts] */
-    uint64_t dense_bytes;                  /* read by every step whatever is chosen: attention, router, shared experts, head */
-    uint64_t token_bytes;                  /* read for each token besides: its KV cache */
-    double dense_flops;                    /* for each token */
+    uint64_t dense_bytes; /* read by every step whatever is chosen: attention, router, shared experts, head */
+    uint64_t token_bytes; /* read for each token besides: its KV cache */
+    double dense_flops;   /* for each token */
 };
 /* Every size in range and the total below 2^56 bytes. Errors: INPUT naming layer and expert. */
 moesaic_status placement_model_check(const struct placement_model *model, moesaic_error *error);
@@ -81,7 +81,7 @@ uint64_t placement_model_bytes(const struct placement_model *model);
 struct placement_expert placement_expert_shape(uint32_t hidden, uint32_t intermediate, double weight_bits,
                                                uint32_t group);
 
-/* ---- plan --------------------------------------------------------------------------------------------------------- */
+/* ---- plan -------------------------------------------------------------------------------------------------------- */
 
 /* In order of simplicity: a policy is taken only where every simpler one is worse by more than the threshold. */
 enum placement_policy {
@@ -109,8 +109,8 @@ struct placement_fingerprint {
     uint64_t bytes; /* of all experts */
 };
 
-/* Where everything lives. Pieces of an expert either all cover it whole (replicas) or divide it (slices); an interleaved
- * plan has none. Immutable once made. */
+/* Where everything lives. Pieces of an expert either all cover it whole (replicas) or divide it (slices); an
+ * interleaved plan has none. Immutable once made. */
 struct placement_plan {
     enum placement_policy policy;
     struct placement_fingerprint model;
@@ -125,10 +125,10 @@ void placement_plan_destroy(struct placement_plan *plan); /* accepts NULL */
 uint32_t placement_plan_pieces(const struct placement_plan *plan, uint32_t layer, uint32_t expert,
                                const struct placement_piece **ret_pieces);
 /* Whether the pieces are replicas (one whole copy each) rather than slices. */
-bool placement_piece_is_whole(const struct placement_piece *piece, const struct placement_model *model,
-                              uint32_t layer, uint32_t expert);
-/* The plan fits this model and machine: fingerprint, nodes, readers with cores, every expert covered exactly, memory not
- * exceeded. Errors: INPUT naming the difference (plans of another model), MEMORY naming node and missing bytes. */
+bool placement_piece_is_whole(const struct placement_piece *piece, const struct placement_model *model, uint32_t layer,
+                              uint32_t expert);
+/* The plan fits this model and machine: fingerprint, nodes, readers with cores, every expert covered exactly, memory
+ * not exceeded. Errors: INPUT naming the difference (plans of another model), MEMORY naming node and missing bytes. */
 moesaic_status placement_plan_check(const struct placement_plan *plan, const struct placement_model *model,
                                     const struct machine_speeds *machine, moesaic_error *error);
 /* Expert bytes that the plan puts on each node, [plan->nodes]. */
@@ -153,7 +153,7 @@ moesaic_status placement_plan_read(const char *path, struct placement_plan **ret
 moesaic_status placement_plan_parse(const char *text, size_t bytes, const char *where, struct placement_plan **ret_plan,
                                     moesaic_error *error);
 
-/* ---- planner ------------------------------------------------------------------------------------------------------ */
+/* ---- planner ----------------------------------------------------------------------------------------------------- */
 
 struct placement_options {
     uint32_t batch;                /* tokens a step; 0: 1 */
@@ -184,15 +184,16 @@ struct placement_prediction {
     uint64_t resident_bytes;              /* expert bytes held, copies included */
 };
 
-/* Replays the trace over the machine with `plan`. The step is the sum over layers of the time of the slowest node (bytes
- * over bandwidth plus FLOPs over rate, and no memory serving more than it can), the exchanges, and the dense part, which
- * every policy divides over the nodes alike. Replicated experts go to the copy whose node is least loaded, in order of
- * descending tokens: the rule the dispatcher follows. Errors: INPUT (plan or trace of another model), MEMORY. */
+/* Replays the trace over the machine with `plan`. The step is the sum over layers of the time of the slowest node
+ * (bytes over bandwidth plus FLOPs over rate, and no memory serving more than it can), the exchanges, and the dense
+ * part, which every policy divides over the nodes alike. Replicated experts go to the copy whose node is least loaded,
+ * in order of descending tokens: the rule the dispatcher follows. Errors: INPUT (plan or trace of another model),
+ * MEMORY. */
 moesaic_status placement_simulate(const struct placement_problem *problem, const struct placement_plan *plan,
                                   struct placement_prediction *ret_prediction, moesaic_error *error);
 
-/* The best plan of one policy. Deterministic. Errors: INPUT, USAGE, MEMORY (with the bytes that are missing and the first
- * number format that would fit), UNSUPPORTED (the experts fit all memory together, but not under this policy). */
+/* The best plan of one policy. Deterministic. Errors: INPUT, USAGE, MEMORY (with the bytes that are missing and the
+ * first number format that would fit), UNSUPPORTED (the experts fit all memory together, but not under this policy). */
 moesaic_status placement_plan_make(const struct placement_problem *problem, enum placement_policy policy,
                                    struct placement_plan **ret_plan, moesaic_error *error);
 /* Expert e on the e-th node with memory and cores in turn, the next with room where it is full: the baseline. */
@@ -213,19 +214,19 @@ moesaic_status placement_choose(const struct placement_problem *problem, struct 
 
 /* The least expert time of any whole placement, by branch and bound. */
 struct placement_optimum {
-    double expert_s;   /* of the best placement found */
-    bool proven;       /* false: the node limit was reached first */
-    uint64_t visited;  /* search nodes */
+    double expert_s;  /* of the best placement found */
+    bool proven;      /* false: the node limit was reached first */
+    uint64_t visited; /* search nodes */
 };
 /* For small cases: at most 64 experts in all layers together. `limit` search nodes (0: 20 million).
  * Errors: USAGE (too large), INPUT, MEMORY. */
 moesaic_status placement_optimum_whole(const struct placement_problem *problem, uint64_t limit,
                                        struct placement_optimum *ret_optimum, moesaic_error *error);
 
-/* ---- rebalancer: opt-in, for whole and replicate plans --------------------------------------------------------------- */
+/* ---- rebalancer: opt-in, for whole and replicate plans ----------------------------------------------------------- */
 
 /* Watches live routing, and when it has drifted from what the plan was made for, moves or copies a bounded number of
- * experts where that pays. One thread at a time; the engine's step thread observes and carries moves out between steps. */
+ * experts where that pays. One thread at a time; the engine's step thread observes, and moves between steps. */
 struct rebalancer;
 
 struct rebalance_options {
@@ -247,12 +248,12 @@ enum rebalance_verdict {
 struct rebalance_record {
     uint64_t number; /* of decisions with a full window, from 1 */
     enum rebalance_verdict verdict;
-    uint32_t layer;                   /* that drifted most */
-    double drift_bits, noise_bits;    /* of that layer */
+    uint32_t layer;                /* that drifted most */
+    double drift_bits, noise_bits; /* of that layer */
     uint32_t moves, moves_failed;
     uint64_t bytes;
-    double predicted_gain;            /* simulated */
-    double observed_gain;             /* measured from step times; meaningful once `observed` */
+    double predicted_gain; /* simulated */
+    double observed_gain;  /* measured from step times; meaningful once `observed` */
     bool observed;
 };
 enum rebalance_kind { REBALANCE_MOVE, REBALANCE_COPY, REBALANCE_DROP };
@@ -264,8 +265,8 @@ struct rebalance_move {
     uint64_t bytes;              /* to be copied; 0 for a drop */
 };
 
-/* `model` and `machine` are borrowed, `plan` is copied. Errors: INPUT (a plan that does not fit), UNSUPPORTED (slices and
- * interleaved pages do not depend on the load), USAGE, MEMORY. */
+/* `model` and `machine` are borrowed, `plan` is copied. Errors: INPUT (a plan that does not fit), UNSUPPORTED (slices
+ * and interleaved pages do not depend on the load), USAGE, MEMORY. */
 moesaic_status rebalancer_create(const struct placement_model *model, const struct machine_speeds *machine,
                                  const struct placement_plan *plan, const struct rebalance_options *options,
                                  struct rebalancer **ret_rebalancer, moesaic_error *error);

@@ -30,7 +30,9 @@ unsigned places_index(const struct machine_speeds *machine, unsigned node, unsig
     return places->count++;
 }
 
-static unsigned place_distance(unsigned a, unsigned b) { return a > b ? a - b : b - a; }
+static unsigned place_distance(unsigned a, unsigned b) {
+    return a > b ? a - b : b - a;
+}
 
 /* Pairs a node that lacks cores (or memory) with the PLACE_PARTNERS_MAX best others: fastest first, then nearest by
  * number, then lowest. */

@@ -21,9 +21,10 @@ bool placement_policy_from_name(const char *name, enum placement_policy *ret_pol
     return false;
 }
 
-/* ---- making ------------------------------------------------------------------------------------------------------- */
+/* ---- making ------------------------------------------------------------------------------------------------------ */
 
-moesaic_status plan_allocate(uint32_t items, uint32_t pieces, struct placement_plan **ret_plan, moesaic_error *error) {
+moesaic_status placement_plan_allocate(uint32_t items, uint32_t pieces, struct placement_plan **ret_plan,
+                                       moesaic_error *error) {
     struct placement_plan *plan = calloc(1, sizeof *plan);
     if (plan == NULL)
         return status_no_memory(error, "a placement plan", sizeof *plan);
@@ -38,17 +39,18 @@ moesaic_status plan_allocate(uint32_t items, uint32_t pieces, struct placement_p
     return MOESAIC_OK;
 }
 
-moesaic_status plan_create(const struct placement_problem *problem, enum placement_policy policy, uint32_t pieces,
-                           struct placement_plan **ret_plan, moesaic_error *error) {
+moesaic_status placement_plan_create(const struct placement_problem *problem, enum placement_policy policy,
+                                     uint32_t pieces, struct placement_plan **ret_plan, moesaic_error *error) {
     const struct placement_model *model = problem->model;
     struct placement_plan *plan = NULL;
-    moesaic_status status = plan_allocate(model->layers * model->experts, pieces, &plan, error);
+    moesaic_status status = placement_plan_allocate(model->layers * model->experts, pieces, &plan, error);
     if (status != MOESAIC_OK)
         return status;
     plan->policy = policy;
-    plan->model = (struct placement_fingerprint){
-        .layers = model->layers, .experts = model->experts, .hidden = model->hidden,
-        .bytes = placement_model_bytes(model)};
+    plan->model = (struct placement_fingerprint){.layers = model->layers,
+                                                 .experts = model->experts,
+                                                 .hidden = model->hidden,
+                                                 .bytes = placement_model_bytes(model)};
     plan->nodes = problem->machine->nodes;
     plan->batch = problem->options.batch;
     routing_trace_histogram(problem->trace, plan->histogram);
@@ -65,14 +67,14 @@ void placement_plan_destroy(struct placement_plan *plan) {
     free(plan);
 }
 
-moesaic_status plan_from_copies(const struct placement_problem *problem, enum placement_policy policy,
-                                const struct places *places, const uint16_t *copies, const uint8_t *count,
-                                uint32_t stride, struct placement_plan **ret_plan, moesaic_error *error) {
+moesaic_status placement_plan_from_copies(const struct placement_problem *problem, enum placement_policy policy,
+                                          const struct places *places, const uint16_t *copies, const uint8_t *count,
+                                          uint32_t stride, struct placement_plan **ret_plan, moesaic_error *error) {
     uint32_t items = problem->model->layers * problem->model->experts, pieces = 0;
     for (uint32_t item = 0; item < items; item++)
         pieces += count[item];
     struct placement_plan *plan = NULL;
-    moesaic_status status = plan_create(problem, policy, pieces, &plan, error);
+    moesaic_status status = placement_plan_create(problem, policy, pieces, &plan, error);
     if (status != MOESAIC_OK)
         return status;
     for (uint32_t item = 0, at = 0; item < items; item++) {
@@ -89,7 +91,7 @@ moesaic_status plan_from_copies(const struct placement_problem *problem, enum pl
     return MOESAIC_OK;
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------------------ */
+/* ---- looking ----------------------------------------------------------------------------------------------------- */
 
 uint32_t placement_plan_pieces(const struct placement_plan *plan, uint32_t layer, uint32_t expert,
                                const struct placement_piece **ret_pieces) {
@@ -98,8 +100,8 @@ uint32_t placement_plan_pieces(const struct placement_plan *plan, uint32_t layer
     return plan->piece_at[item + 1] - plan->piece_at[item];
 }
 
-bool placement_piece_is_whole(const struct placement_piece *piece, const struct placement_model *model,
-                              uint32_t layer, uint32_t expert) {
+bool placement_piece_is_whole(const struct placement_piece *piece, const struct placement_model *model, uint32_t layer,
+                              uint32_t expert) {
     return piece->gate_begin == 0 && piece->down_begin == 0 && piece->down_end == model->hidden &&
            piece->gate_end == model->expert[(size_t)layer * model->experts + expert].intermediate;
 }
@@ -130,7 +132,7 @@ void placement_plan_node_bytes(const struct placement_plan *plan, const struct p
         ret_bytes[n] = (uint64_t)((double)plan->model.bytes * share[n]);
 }
 
-/* ---- comparing ---------------------------------------------------------------------------------------------------- */
+/* ---- comparing --------------------------------------------------------------------------------------------------- */
 
 static bool plan_fingerprint_equal(const struct placement_fingerprint *a, const struct placement_fingerprint *b) {
     return a->layers == b->layers && a->experts == b->experts && a->hidden == b->hidden && a->bytes == b->bytes;

@@ -21,7 +21,9 @@ static moesaic_status check_fingerprint(const struct placement_plan *plan, const
     return MOESAIC_OK;
 }
 
-static bool check_unit(uint32_t row, uint32_t unit, uint32_t rows) { return row % unit == 0 || row == rows; }
+static bool check_unit(uint32_t row, uint32_t unit, uint32_t rows) {
+    return row % unit == 0 || row == rows;
+}
 
 /* Node, reader and row ranges of one piece. */
 static moesaic_status check_piece(const struct placement_piece *piece, const struct placement_model *model,
@@ -64,8 +66,8 @@ static moesaic_status check_cover(const struct placement_piece *pieces, uint32_t
         gate = pieces[p].gate_end;
         down = pieces[p].down_end;
         for (uint32_t before = 0; before < p; before++)
-            if (pieces[before].node == pieces[p].node &&
-                (pieces[before].reader == pieces[p].reader || placement_piece_is_whole(&pieces[p], model, layer, expert)))
+            if (pieces[before].node == pieces[p].node && (pieces[before].reader == pieces[p].reader ||
+                                                          placement_piece_is_whole(&pieces[p], model, layer, expert)))
                 return status_set(error, MOESAIC_E_INPUT, "plan: layer %u, expert %u: node %u holds two pieces", layer,
                                   expert, pieces[p].node);
     }

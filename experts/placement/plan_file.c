@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The plan as JSON, schema moesaic.plan/1: written whole, read back bounded and strictly. Integers only, so that neither
- * locale nor rounding touches it. */
+/* The plan as JSON, schema moesaic.plan/1: written whole, read back bounded and strictly. Integers only, so that
+ * neither locale nor rounding touches it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #define PLAN_SCHEMA "moesaic.plan/1"
 enum { PLAN_BYTES_MAX = 256 << 20, PLAN_DEPTH_MAX = 6 };
 
-/* ---- writing ------------------------------------------------------------------------------------------------------ */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static void plan_print_pieces(FILE *out, const struct placement_plan *plan, uint32_t item) {
     fputc('[', out);
@@ -82,7 +82,7 @@ moesaic_status placement_plan_write(const struct placement_plan *plan, const cha
     return status;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static moesaic_status plan_check_keys(const json_value *object, const char *const *known, size_t count,
                                       const char *where, moesaic_error *error) {
@@ -140,8 +140,8 @@ static moesaic_status plan_read_fingerprint(const json_value *model, const char 
 /* Everything but histogram and pieces, into `head`. */
 static moesaic_status plan_read_head(const json_value *root, const char *where, struct placement_plan *head,
                                      moesaic_error *error) {
-    static const char *const keys[] = {"schema",           "policy",    "model", "nodes", "batch",
-                                       "simulated_step_ns", "histogram", "pieces"};
+    static const char *const keys[] = {"schema",    "policy", "model", "nodes", "batch", "simulated_step_ns",
+                                       "histogram", "pieces"};
     if (json_kind_of(root) != JSON_KIND_OBJECT)
         return status_set(error, MOESAIC_E_INPUT, "plan: not a JSON object (%s)", where);
     moesaic_status status = plan_check_keys(root, keys, sizeof keys / sizeof keys[0], where, error);
@@ -270,7 +270,7 @@ static moesaic_status plan_from_json(const json_value *root, const char *where, 
     if (status == MOESAIC_OK && !interleaved)
         status = plan_count_pieces(layers, &head.model, where, &pieces, error);
     if (status == MOESAIC_OK)
-        status = plan_allocate(head.model.layers * head.model.experts, pieces, &plan, error);
+        status = placement_plan_allocate(head.model.layers * head.model.experts, pieces, &plan, error);
     if (status != MOESAIC_OK)
         return status;
     head.piece_at = plan->piece_at;

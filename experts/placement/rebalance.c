@@ -18,7 +18,7 @@ struct rebalancer {
     struct rebalance_options options;
     struct placement_plan *plan;
     uint32_t piece_capacity;
-    uint64_t copy_bytes_max; /* that copies beyond the first held at the beginning */
+    uint64_t copy_bytes_max;      /* that copies beyond the first held at the beginning */
     struct routing_trace *window; /* its first `watched` tokens are filled */
     uint32_t watched;
     struct migration migration;
@@ -40,7 +40,7 @@ static uint64_t rebalance_copy_bytes(const struct placement_model *model, const 
     return bytes;
 }
 
-/* ---- create ------------------------------------------------------------------------------------------------------- */
+/* ---- create ------------------------------------------------------------------------------------------------------ */
 
 static struct rebalance_options rebalance_defaults(const struct placement_model *model,
                                                    const struct rebalance_options *options) {
@@ -86,7 +86,7 @@ static moesaic_status rebalance_copy_plan(const struct placement_plan *plan, uin
                                           struct placement_plan **ret_plan, moesaic_error *error) {
     uint32_t items = plan->model.layers * plan->model.experts;
     struct placement_plan *copy = NULL;
-    moesaic_status status = plan_allocate(items, capacity, &copy, error);
+    moesaic_status status = placement_plan_allocate(items, capacity, &copy, error);
     if (status != MOESAIC_OK)
         return status;
     memcpy(copy->piece_at, plan->piece_at, ((size_t)items + 1) * sizeof *copy->piece_at);
@@ -116,8 +116,8 @@ moesaic_status rebalancer_create(const struct placement_model *model, const stru
     r->copy_bytes_max = rebalance_copy_bytes(model, plan);
     status = rebalance_copy_plan(plan, r->piece_capacity, &r->plan, error);
     if (status == MOESAIC_OK)
-        status = routing_trace_create(model->layers, model->experts, model->top_k, filled.window_tokens, &r->window,
-                                      error);
+        status =
+            routing_trace_create(model->layers, model->experts, model->top_k, filled.window_tokens, &r->window, error);
     if (status == MOESAIC_OK) {
         r->migration.move = calloc(REBALANCE_MOVES_MAX, sizeof *r->migration.move);
         if (r->migration.move == NULL)
@@ -140,11 +140,15 @@ void rebalancer_destroy(struct rebalancer *rebalancer) {
     free(rebalancer);
 }
 
-const struct placement_plan *rebalancer_plan(const struct rebalancer *rebalancer) { return rebalancer->plan; }
+const struct placement_plan *rebalancer_plan(const struct rebalancer *rebalancer) {
+    return rebalancer->plan;
+}
 
-const struct rebalance_record *rebalancer_last(const struct rebalancer *rebalancer) { return &rebalancer->last; }
+const struct rebalance_record *rebalancer_last(const struct rebalancer *rebalancer) {
+    return &rebalancer->last;
+}
 
-/* ---- watch -------------------------------------------------------------------------------------------------------- */
+/* ---- watch ------------------------------------------------------------------------------------------------------- */
 
 void rebalancer_observe(struct rebalancer *r, const uint16_t *chosen, int32_t sequence) {
     if (r->watched == r->window->tokens)
@@ -155,7 +159,9 @@ void rebalancer_observe(struct rebalancer *r, const uint16_t *chosen, int32_t se
     r->window->sequence[r->watched++] = sequence;
 }
 
-static bool rebalance_idle(const struct rebalancer *r) { return r->next == r->migration.moves && !r->handed; }
+static bool rebalance_idle(const struct rebalancer *r) {
+    return r->next == r->migration.moves && !r->handed;
+}
 
 static double rebalance_ns_a_token(const struct rebalance_pace *pace) {
     return pace->tokens > 0 ? (double)pace->ns / (double)pace->tokens : 0;
@@ -178,7 +184,7 @@ void rebalancer_observe_step(struct rebalancer *r, uint32_t tokens, uint64_t ste
     r->after = (struct rebalance_pace){0};
 }
 
-/* ---- decide ------------------------------------------------------------------------------------------------------- */
+/* ---- decide ------------------------------------------------------------------------------------------------------ */
 
 /* The layer whose routing differs most from the plan's beyond what samples of that size do anyway. */
 static bool rebalance_drifted(const struct rebalancer *r, const uint64_t *live, struct rebalance_record *record) {
@@ -216,8 +222,8 @@ static moesaic_status rebalance_plan_moves(struct rebalancer *r, struct rebalanc
         return status;
     double after_s = now.step_s - r->migration.saved_s;
     record->predicted_gain = after_s > 0 ? now.step_s / after_s - 1 : 0;
-    record->verdict = record->predicted_gain >= r->options.min_gain && r->migration.moves > 0 ? REBALANCE_MIGRATE
-                                                                                             : REBALANCE_NO_GAIN;
+    record->verdict =
+        record->predicted_gain >= r->options.min_gain && r->migration.moves > 0 ? REBALANCE_MIGRATE : REBALANCE_NO_GAIN;
     if (record->verdict != REBALANCE_MIGRATE)
         r->migration.moves = 0;
     record->moves = r->migration.moves;
@@ -266,7 +272,7 @@ moesaic_status rebalancer_decide(struct rebalancer *r, struct rebalance_record *
     return MOESAIC_OK;
 }
 
-/* ---- carry out ---------------------------------------------------------------------------------------------------- */
+/* ---- carry out --------------------------------------------------------------------------------------------------- */
 
 /* Bytes may be moved as time passes; what one move takes beyond the allowance, the next must wait for. */
 bool rebalancer_next_move(struct rebalancer *r, uint64_t now_ns, struct rebalance_move *ret_move) {
@@ -330,7 +336,7 @@ void rebalancer_move_done(struct rebalancer *r, bool done) {
     }
 }
 
-/* ---- log ---------------------------------------------------------------------------------------------------------- */
+/* ---- log --------------------------------------------------------------------------------------------------------- */
 
 static const char *const rebalance_verdicts[] = {
     [REBALANCE_FEW_TOKENS] = "too few tokens yet",
@@ -341,12 +347,13 @@ static const char *const rebalance_verdicts[] = {
 };
 
 const char *rebalance_record_text(const struct rebalance_record *record, char *text, size_t bytes) {
-    int used = snprintf(text, bytes, "rebalance %" PRIu64 ": %s; layer %u differs by %.4f bits (noise %.4f)",
-                        record->number, rebalance_verdicts[record->verdict], record->layer, record->drift_bits,
-                        record->noise_bits);
+    int used =
+        snprintf(text, bytes, "rebalance %" PRIu64 ": %s; layer %u differs by %.4f bits (noise %.4f)", record->number,
+                 rebalance_verdicts[record->verdict], record->layer, record->drift_bits, record->noise_bits);
     if (used > 0 && (size_t)used < bytes && record->verdict >= REBALANCE_NO_GAIN)
-        used += snprintf(text + used, bytes - (size_t)used, "; %u moves of %" PRIu64 " bytes, %u failed, gain %.1f %% simulated",
-                         record->moves, record->bytes, record->moves_failed, 100 * record->predicted_gain);
+        used += snprintf(text + used, bytes - (size_t)used,
+                         "; %u moves of %" PRIu64 " bytes, %u failed, gain %.1f %% simulated", record->moves,
+                         record->bytes, record->moves_failed, 100 * record->predicted_gain);
     if (used > 0 && (size_t)used < bytes && record->observed)
         snprintf(text + used, bytes - (size_t)used, ", %.1f %% observed", 100 * record->observed_gain);
     return text;

@@ -13,9 +13,9 @@ struct migration {
     uint64_t bytes;
     double saved_s; /* of the simulated step's expert time */
 };
-/* Fills `migration`, whose moves are allocated by the caller: experts are moved, and copied within the bytes that copies
- * hold now and `spare_copy_bytes` more, by gain per byte, until `max_bytes` are to be moved; copies that no longer earn
- * their bytes are dropped first. Only to places with room: a moving expert needs both for a while. */
+/* Fills `migration`, whose moves are allocated by the caller: experts are moved, and copied within the bytes that
+ * copies hold now and `spare_copy_bytes` more, by gain per byte, until `max_bytes` are to be moved; copies that no
+ * longer earn their bytes are dropped first. Only to places with room: a moving expert needs both for a while. */
 moesaic_status rebalance_search(const struct placement_problem *problem, const struct placement_plan *plan,
                                 uint64_t max_bytes, uint64_t spare_copy_bytes, struct migration *migration,
                                 moesaic_error *error);

@@ -15,8 +15,8 @@ struct rebalance {
     struct migration *migration;
     /* Copies beyond the first are taken away and must win their bytes back; to those that were there before nothing has
      * to be moved. */
-    uint16_t *old_place; /* [items, COPIES_MAX] */
-    uint8_t *old_count;  /* [items] */
+    uint16_t *old_place;                  /* [items, COPIES_MAX] */
+    uint8_t *old_count;                   /* [items] */
     uint64_t bytes_left, copy_bytes_left; /* to move; to hold in copies */
     double least_gain_s;
 };
@@ -53,7 +53,7 @@ static bool rebalance_held(const struct rebalance *r, uint32_t item, uint16_t pl
     return false;
 }
 
-/* ---- start -------------------------------------------------------------------------------------------------------- */
+/* ---- start ------------------------------------------------------------------------------------------------------- */
 
 static moesaic_status rebalance_load(struct rebalance *r, const struct placement_plan *plan, moesaic_error *error) {
     struct copies *copies = &r->copies;
@@ -95,7 +95,7 @@ static moesaic_status rebalance_strip(struct rebalance *r, moesaic_error *error)
     return MOESAIC_OK;
 }
 
-/* ---- moves and copies --------------------------------------------------------------------------------------------- */
+/* ---- moves and copies -------------------------------------------------------------------------------------------- */
 
 /* `copy` below the count moves that copy to `place`; equal to it, one copy more is made there. */
 static bool rebalance_possible(const struct rebalance *r, uint32_t item, uint32_t copy, uint16_t place) {
@@ -173,7 +173,7 @@ static bool rebalance_round(struct rebalance *r) {
     return any;
 }
 
-/* ---- end ---------------------------------------------------------------------------------------------------------- */
+/* ---- end --------------------------------------------------------------------------------------------------------- */
 
 /* Copies that did not win their bytes back are dropped, before anything else is moved. */
 static void rebalance_drop(struct rebalance *r) {
@@ -204,8 +204,8 @@ static moesaic_status rebalance_run(struct rebalance *r, const struct placement_
     r->least_gain_s = r->copies.problem->options.min_replica_gain * before_s;
     status = rebalance_strip(r, error);
     if (status == MOESAIC_OK)
-        status = candidates_open(&r->waiting,
-                                 (size_t)r->copies.workload->items * (COPIES_MAX + 1) * r->places.count, error);
+        status =
+            candidates_open(&r->waiting, (size_t)r->copies.workload->items * (COPIES_MAX + 1) * r->places.count, error);
     if (status != MOESAIC_OK)
         return status;
     copies_fill_rows(&r->copies);

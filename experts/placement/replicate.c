@@ -67,9 +67,9 @@ static void replicate_start(struct replication *r, const uint16_t *place) {
                                                   : placement_model_bytes(copies->problem->model) / 4;
 }
 
-moesaic_status plan_make_replicate(const struct placement_problem *problem, const struct workload *workload,
-                                   const struct places *places, const uint16_t *place,
-                                   struct placement_plan **ret_plan, moesaic_error *error) {
+moesaic_status placement_make_replicate(const struct placement_problem *problem, const struct workload *workload,
+                                        const struct places *places, const uint16_t *place,
+                                        struct placement_plan **ret_plan, moesaic_error *error) {
     struct replication r = {.budget = 0};
     moesaic_status status = copies_open(problem, workload, places, &r.copies, error);
     if (status == MOESAIC_OK)
@@ -77,8 +77,8 @@ moesaic_status plan_make_replicate(const struct placement_problem *problem, cons
     if (status == MOESAIC_OK) {
         replicate_start(&r, place);
         replicate_greedily(&r);
-        status = plan_from_copies(problem, PLACEMENT_REPLICATE, places, r.copies.place, r.copies.count, COPIES_MAX,
-                                  ret_plan, error);
+        status = placement_plan_from_copies(problem, PLACEMENT_REPLICATE, places, r.copies.place, r.copies.count,
+                                            COPIES_MAX, ret_plan, error);
     }
     candidates_close(&r.waiting);
     copies_close(&r.copies);

@@ -43,7 +43,7 @@ void search_clear(struct search *search) {
     placement_capacity(search->problem, search->room);
 }
 
-/* ---- one row under a change --------------------------------------------------------------------------------------- */
+/* ---- one row under a change -------------------------------------------------------------------------------------- */
 
 /* Adds `sign` times what `item` with `tokens` costs at place `at` to `load`. */
 static void search_shift(const struct search *search, double *load, uint32_t item, uint32_t tokens, uint16_t at,
@@ -123,7 +123,7 @@ double search_swap_delta(struct search *search, uint32_t a, uint32_t b) {
     return delta;
 }
 
-/* ---- room --------------------------------------------------------------------------------------------------------- */
+/* ---- room -------------------------------------------------------------------------------------------------------- */
 
 bool search_fits(const struct search *search, uint32_t item, uint16_t to) {
     uint16_t from = search->place[item];
@@ -137,8 +137,7 @@ bool search_swap_fits(const struct search *search, uint32_t a, uint32_t b) {
     unsigned node_a = search->places->at[search->place[a]].node, node_b = search->places->at[search->place[b]].node;
     uint64_t bytes_a = expert_bytes(&search->problem->model->expert[a]),
              bytes_b = expert_bytes(&search->problem->model->expert[b]);
-    return node_a == node_b ||
-           (bytes_b <= search->room[node_a] + bytes_a && bytes_a <= search->room[node_b] + bytes_b);
+    return node_a == node_b || (bytes_b <= search->room[node_a] + bytes_a && bytes_a <= search->room[node_b] + bytes_b);
 }
 
 double search_total_s(const struct search *search) {

@@ -29,7 +29,7 @@ static double improver_cost(const struct improver *improver) {
     return total;
 }
 
-/* ---- descent ------------------------------------------------------------------------------------------------------ */
+/* ---- descent ----------------------------------------------------------------------------------------------------- */
 
 /* The place to which `item` goes best, and by how much the layer changes; PLACE_NONE when it can go nowhere. */
 static uint16_t improver_best_move(struct improver *improver, uint32_t item, double *ret_delta) {
@@ -92,7 +92,7 @@ static void improver_descend(struct improver *improver) {
             return;
 }
 
-/* ---- chains ------------------------------------------------------------------------------------------------------- */
+/* ---- chains ------------------------------------------------------------------------------------------------------ */
 
 /* The best move of an item that the chain has not moved yet, even when it costs. */
 static bool chain_step(struct improver *improver, const uint32_t *moved, unsigned count, uint32_t *ret_item,
@@ -144,7 +144,7 @@ static bool improver_chain(struct improver *improver) {
     return kept > 0;
 }
 
-/* ---- kicks -------------------------------------------------------------------------------------------------------- */
+/* ---- kicks ------------------------------------------------------------------------------------------------------- */
 
 static uint32_t improver_random(uint64_t *state, uint32_t below) {
     *state = *state * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX generator */

@@ -27,7 +27,8 @@ static int seed_order(const void *a, const void *b) {
     return x->item < y->item ? -1 : x->item > y->item;
 }
 
-/* The place that lengthens the replayed rows least, then the one with the least seconds given so far, then the first. */
+/* The place that lengthens the replayed rows least, then the one with the least seconds given so far, then the first.
+ */
 static uint16_t seed_best_place(struct search *search, uint32_t item, const double *given_s) {
     uint16_t best = PLACE_NONE;
     double best_delta = 0;
@@ -35,8 +36,8 @@ static uint16_t seed_best_place(struct search *search, uint32_t item, const doub
         if (!search_fits(search, item, p))
             continue;
         double delta = search_move_delta(search, item, p), close = 1e-9 * fabs(best_delta);
-        bool less_given = best != PLACE_NONE &&
-                          given_s[search->places->at[p].reader] < given_s[search->places->at[best].reader];
+        bool less_given =
+            best != PLACE_NONE && given_s[search->places->at[p].reader] < given_s[search->places->at[best].reader];
         if (best == PLACE_NONE || delta < best_delta - close || (less_given && delta <= best_delta + close)) {
             best = p;
             best_delta = delta;
@@ -94,8 +95,8 @@ bool search_seed_largest_first(struct search *search, struct seed_key *keys) {
     search_clear(search);
     uint32_t items = search->workload->items;
     for (uint32_t item = 0; item < items; item++)
-        keys[item] = (struct seed_key){
-            .weight = (double)expert_bytes(&search->problem->model->expert[item]), .item = item};
+        keys[item] =
+            (struct seed_key){.weight = (double)expert_bytes(&search->problem->model->expert[item]), .item = item};
     qsort(keys, items, sizeof *keys, seed_order);
     for (uint32_t i = 0; i < items; i++) {
         uint16_t best = PLACE_NONE;

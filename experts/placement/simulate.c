@@ -2,14 +2,16 @@
 /* The simulator: replays a trace over a machine under a plan, and the costs that no placement changes. */
 #include "placement_internal.h"
 
-/* ---- exchanges and the dense part --------------------------------------------------------------------------------- */
+/* ---- exchanges and the dense part -------------------------------------------------------------------------------- */
 
 /* Bytes of one activation element as kernels consume it: an INT8 code, and per group an F32 scale and an I32 sum. */
-static double exchange_code_bytes(uint32_t group) { return group > 0 ? 1 + 8.0 / group : sizeof(float); }
+static double exchange_code_bytes(uint32_t group) {
+    return group > 0 ? 1 + 8.0 / group : sizeof(float);
+}
 
 struct exchange_shape {
-    unsigned readers;         /* nodes with cores */
-    double link_bps;          /* harmonic mean over ordered pairs of them */
+    unsigned readers; /* nodes with cores */
+    double link_bps;  /* harmonic mean over ordered pairs of them */
     double intermediate, code_bytes;
 };
 
@@ -73,7 +75,7 @@ double dense_seconds(const struct placement_problem *problem) {
            batch * problem->model->dense_flops / (ops * machine->compute_fraction);
 }
 
-/* ---- replay ------------------------------------------------------------------------------------------------------- */
+/* ---- replay ------------------------------------------------------------------------------------------------------ */
 
 struct replay {
     double slowest_s, mean_s, local_bytes, remote_bytes; /* sums over rows */
@@ -116,18 +118,18 @@ moesaic_status simulate_workload(const struct placement_problem *problem, const 
     layout_destroy(layout);
     struct exchange exchange = exchange_of(problem, plan->policy);
     double layers = problem->model->layers, tokens = (double)workload->steps * workload->batch;
-    struct placement_prediction prediction = {
-        .source = "simulated",
-        .policy = plan->policy,
-        .batch = workload->batch,
-        .steps = workload->steps,
-        .expert_s = replay.slowest_s / workload->steps,
-        .exchange_s = layers * exchange.seconds,
-        .dense_s = dense_seconds(problem),
-        .local_bytes_per_token = replay.local_bytes / tokens,
-        .remote_bytes_per_token = replay.remote_bytes / tokens + layers * exchange.bytes / workload->batch,
-        .max_over_mean = replay.mean_s > 0 ? replay.slowest_s / replay.mean_s : 1,
-        .resident_bytes = simulate_resident_bytes(problem, plan)};
+    struct placement_prediction prediction = {.source = "simulated",
+                                              .policy = plan->policy,
+                                              .batch = workload->batch,
+                                              .steps = workload->steps,
+                                              .expert_s = replay.slowest_s / workload->steps,
+                                              .exchange_s = layers * exchange.seconds,
+                                              .dense_s = dense_seconds(problem),
+                                              .local_bytes_per_token = replay.local_bytes / tokens,
+                                              .remote_bytes_per_token = replay.remote_bytes / tokens +
+                                                                        layers * exchange.bytes / workload->batch,
+                                              .max_over_mean = replay.mean_s > 0 ? replay.slowest_s / replay.mean_s : 1,
+                                              .resident_bytes = simulate_resident_bytes(problem, plan)};
     prediction.step_s = prediction.expert_s + prediction.exchange_s + prediction.dense_s;
     prediction.tokens_per_s = prediction.step_s > 0 ? workload->batch / prediction.step_s : 0;
     *ret_prediction = prediction;

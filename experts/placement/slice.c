@@ -8,14 +8,14 @@
 struct slicing {
     const struct placement_problem *problem;
     struct places places;
-    bool usable[PLACES_MAX];   /* a node with cores keeps its memory for itself and lends none to nodes without memory */
-    unsigned rank[PLACES_MAX]; /* 0: the memory that its reader reads fastest, 1: the next, ... */
-    double target[PLACES_MAX]; /* share of every expert, sums to 1 */
+    bool usable[PLACES_MAX]; /* a node with cores keeps its memory for itself and lends none to nodes without memory */
+    unsigned rank[PLACES_MAX];         /* 0: the memory that its reader reads fastest, 1: the next, ... */
+    double target[PLACES_MAX];         /* share of every expert, sums to 1 */
     uint64_t room[TOPOLOGY_NODES_MAX]; /* bytes left on each node */
     double gate_owed[PLACES_MAX], down_owed[PLACES_MAX]; /* units that rounding has not given yet */
 };
 
-/* ---- shares ------------------------------------------------------------------------------------------------------- */
+/* ---- shares ------------------------------------------------------------------------------------------------------ */
 
 static unsigned slice_distance(const struct place *place) {
     return place->node > place->reader ? place->node - place->reader : place->reader - place->node;
@@ -35,8 +35,8 @@ static void slice_rank(struct slicing *slicing) {
         slicing->usable[p] = p < places->locals || slicing->problem->machine->node[places->at[p].node].cores == 0;
     for (unsigned p = 0; p < places->count; p++)
         for (unsigned q = 0; q < places->count; q++)
-            slicing->rank[p] += slicing->usable[q] && places->at[q].reader == places->at[p].reader &&
-                                slice_prefers(slicing, q, p);
+            slicing->rank[p] +=
+                slicing->usable[q] && places->at[q].reader == places->at[p].reader && slice_prefers(slicing, q, p);
 }
 
 /* 1 / time of an average active expert at each place. */
@@ -104,7 +104,7 @@ static void slice_targets(struct slicing *slicing, const struct workload *worklo
     }
 }
 
-/* ---- units -------------------------------------------------------------------------------------------------------- */
+/* ---- units ------------------------------------------------------------------------------------------------------- */
 
 /* Units that the place may still take of `unit_bytes` each. */
 static uint32_t slice_room(const struct slicing *slicing, unsigned place, uint64_t unit_bytes) {
@@ -191,8 +191,8 @@ static bool slice_expert(struct slicing *slicing, uint32_t item, struct placemen
     return true;
 }
 
-moesaic_status plan_make_slice(const struct placement_problem *problem, const struct workload *workload,
-                               struct placement_plan **ret_plan, moesaic_error *error) {
+moesaic_status placement_make_slice(const struct placement_problem *problem, const struct workload *workload,
+                                    struct placement_plan **ret_plan, moesaic_error *error) {
     struct slicing slicing = {.problem = problem};
     struct placement_plan *plan = NULL;
     uint32_t items = workload->items;
@@ -202,7 +202,7 @@ moesaic_status plan_make_slice(const struct placement_problem *problem, const st
     uint32_t width = 0;
     for (unsigned p = 0; p < slicing.places.count; p++)
         width += slicing.usable[p];
-    moesaic_status status = plan_create(problem, PLACEMENT_SLICE, items * width, &plan, error);
+    moesaic_status status = placement_plan_create(problem, PLACEMENT_SLICE, items * width, &plan, error);
     if (status != MOESAIC_OK)
         return status;
     for (uint32_t item = 0; item < items; item++)

@@ -11,7 +11,7 @@ enum { WHOLE_WORK = 16000000 };
 
 struct whole {
     struct search *search;
-    struct seed_key *keys;   /* [items] */
+    struct seed_key *keys;    /* [items] */
     uint16_t *best, *scratch; /* [items], [experts] */
     double best_s;
     bool found;
@@ -40,7 +40,8 @@ static moesaic_status whole_no_room(const struct placement_problem *problem, moe
         if (expert_bytes(&problem->model->expert[i]) > largest)
             largest = expert_bytes(&problem->model->expert[i]);
     return status_set(error, MOESAIC_E_UNSUPPORTED,
-                      "placement: whole experts of up to %" PRIu64 " bytes do not fit the nodes one by one (the largest "
+                      "placement: whole experts of up to %" PRIu64
+                      " bytes do not fit the nodes one by one (the largest "
                       "has %" PRIu64 " bytes); slices need less room on each",
                       largest, most);
 }

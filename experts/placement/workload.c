@@ -20,8 +20,7 @@ static uint32_t workload_trace_step(const struct placement_problem *problem, uin
 
 /* Appends the choices of one layer and step at `choices`; `tokens_of` [experts] is all zero before and after. */
 static uint32_t workload_fill_row(const struct placement_problem *problem, const struct workload *workload,
-                                  uint32_t layer, uint32_t step, uint32_t *tokens_of,
-                                  struct workload_choice *choices) {
+                                  uint32_t layer, uint32_t step, uint32_t *tokens_of, struct workload_choice *choices) {
     const struct routing_trace *trace = problem->trace;
     uint32_t trace_step = workload_trace_step(problem, step, workload->steps), count = 0;
     for (uint32_t lane = 0; lane < workload->batch; lane++) {
@@ -86,8 +85,12 @@ moesaic_status workload_create(const struct placement_problem *problem, struct w
         status = status_no_memory(error, "the placement workload", sizeof *workload);
         goto fail;
     }
-    *workload = (struct workload){.layers = trace->layers, .experts = trace->experts, .batch = batch, .steps = steps,
-                                  .items = trace->layers * trace->experts, .rows = (uint32_t)rows};
+    *workload = (struct workload){.layers = trace->layers,
+                                  .experts = trace->experts,
+                                  .batch = batch,
+                                  .steps = steps,
+                                  .items = trace->layers * trace->experts,
+                                  .rows = (uint32_t)rows};
     status = workload_allocate(workload, rows * width, error);
     if (status != MOESAIC_OK)
         goto fail;

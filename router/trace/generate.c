@@ -13,7 +13,9 @@ static uint64_t generate_next(uint64_t *state) {
     return z ^ (z >> 31);
 }
 
-static double generate_open_unit(uint64_t *state) { return ((double)(generate_next(state) >> 11) + 0.5) * 0x1p-53; }
+static double generate_open_unit(uint64_t *state) {
+    return ((double)(generate_next(state) >> 11) + 0.5) * 0x1p-53;
+}
 
 /* 1 / weight of every expert of each topic, [topics, experts]: rank^skew with the ranks shuffled. */
 static void generate_weights(const struct routing_generator *generator, uint32_t topics, uint64_t *state,
@@ -70,8 +72,8 @@ moesaic_status routing_trace_generate(const struct routing_generator *generator,
         return status_set(error, MOESAIC_E_USAGE, "routing trace: skew %g and %u topics, must be 0 to 16 and 0 to %d",
                           generator->skew, generator->topics, ROUTING_TOPICS_MAX);
     struct routing_trace *trace = NULL;
-    moesaic_status status = routing_trace_create(generator->layers, generator->experts, generator->top_k,
-                                                 generator->tokens, &trace, error);
+    moesaic_status status =
+        routing_trace_create(generator->layers, generator->experts, generator->top_k, generator->tokens, &trace, error);
     if (status != MOESAIC_OK)
         return status;
     size_t weights = (size_t)topics * generator->experts;

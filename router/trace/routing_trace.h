@@ -14,7 +14,7 @@ enum {
     ROUTING_TOPICS_MAX = 1024
 };
 
-/* ---- trace ------------------------------------------------------------------------------------------------------ */
+/* ---- trace ------------------------------------------------------------------------------------------------------- */
 
 /* Choices of `tokens` tokens in `layers` MoE layers. Tokens of one sequence are consecutive and in order. */
 struct routing_trace {
@@ -36,8 +36,8 @@ moesaic_status routing_trace_check(const struct routing_trace *trace, moesaic_er
 static inline uint16_t *routing_trace_at(const struct routing_trace *trace, uint32_t layer, uint32_t token) {
     return trace->chosen + ((size_t)layer * trace->tokens + token) * trace->top_k;
 }
-/* Replay with a batch: the trace is cut into `batch` lanes of equal length that run side by side, one token each a step,
- * as `batch` independent sequences being decoded would. What does not fill a lane is left out. */
+/* Replay with a batch: the trace is cut into `batch` lanes of equal length that run side by side, one token each a
+ * step, as `batch` independent sequences being decoded would. What does not fill a lane is left out. */
 static inline uint32_t routing_trace_steps(const struct routing_trace *trace, uint32_t batch) {
     return trace->tokens / batch;
 }
@@ -46,7 +46,7 @@ static inline uint32_t routing_trace_token(const struct routing_trace *trace, ui
     return lane * routing_trace_steps(trace, batch) + step;
 }
 
-/* ---- statistics --------------------------------------------------------------------------------------------------- */
+/* ---- statistics -------------------------------------------------------------------------------------------------- */
 
 /* Counts one layer of a checked trace into `stats`, initialised for its experts and top-k (counts, pairs, transitions,
  * entropy: router.h). */
@@ -70,7 +70,7 @@ double routing_divergence_bits(const uint64_t *a, const uint64_t *b, uint32_t ex
  * with K the experts either saw; the second-order expansion of the divergence around equality. */
 double routing_divergence_noise_bits(const uint64_t *a, const uint64_t *b, uint32_t experts);
 
-/* ---- made traffic --------------------------------------------------------------------------------------------------- */
+/* ---- made traffic ------------------------------------------------------------------------------------------------ */
 
 /* Expert weights 1 / rank^skew, ranks shuffled per layer, top_k drawn without replacement (Efraimidis-Spirakis keys).
  * With topics, each sequence has one of them and a topic shuffles the ranks anew, so that experts that are hot together

@@ -11,12 +11,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 static const struct placement_expert fuzz_expert[2] = {{2000, 1000, 32, 0, 6000}, {2000, 1000, 32, 0, 6000}};
 static const struct placement_model fuzz_model = {
     .layers = 1, .experts = 2, .top_k = 1, .hidden = 32, .expert = fuzz_expert};
-static const struct machine_speeds fuzz_machine = {
-    .nodes = 2,
-    .node = {{.memory_bytes = 1 << 20, .cores = 1, .int8_ops = 1e9}, {.memory_bytes = 1 << 20, .cores = 1, .int8_ops = 1e9}},
-    .read_bps = {{1e9, 5e8}, {5e8, 1e9}},
-    .read_fraction = 1,
-    .compute_fraction = 1};
+static const struct machine_speeds fuzz_machine = {.nodes = 2,
+                                                   .node = {{.memory_bytes = 1 << 20, .cores = 1, .int8_ops = 1e9},
+                                                            {.memory_bytes = 1 << 20, .cores = 1, .int8_ops = 1e9}},
+                                                   .read_bps = {{1e9, 5e8}, {5e8, 1e9}},
+                                                   .read_fraction = 1,
+                                                   .compute_fraction = 1};
 
 static void fuzz_simulate(const struct placement_plan *plan) {
     uint16_t chosen[2] = {0, 1};

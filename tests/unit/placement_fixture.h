@@ -10,12 +10,12 @@
 #include "placement/placement.h"
 
 /* `nodes` equal nodes: local and remote bandwidth, int8 operations a second, memory. */
-static inline struct machine_speeds fixture_machine(unsigned nodes, double local_bps, double remote_bps, double int8_ops,
-                                                    uint64_t memory_bytes) {
+static inline struct machine_speeds fixture_machine(unsigned nodes, double local_bps, double remote_bps,
+                                                    double int8_ops, uint64_t memory_bytes) {
     struct machine_speeds machine = {.nodes = nodes, .exchange_s = 1e-6, .read_fraction = 1, .compute_fraction = 1};
     for (unsigned n = 0; n < nodes; n++) {
-        machine.node[n] = (struct machine_node){
-            .os_index = n, .memory_bytes = memory_bytes, .cores = 8, .int8_ops = int8_ops};
+        machine.node[n] =
+            (struct machine_node){.os_index = n, .memory_bytes = memory_bytes, .cores = 8, .int8_ops = int8_ops};
         for (unsigned m = 0; m < nodes; m++)
             machine.read_bps[n][m] = machine.write_bps[n][m] = n == m ? local_bps : remote_bps;
     }

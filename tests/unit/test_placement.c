@@ -7,7 +7,7 @@
 
 #define GIB ((uint64_t)1 << 30)
 
-/* ---- costs by hand ------------------------------------------------------------------------------------------------ */
+/* ---- costs by hand ----------------------------------------------------------------------------------------------- */
 
 /* One layer, four experts of 3000 bytes and 600 FLOPs a token, two tokens: {0, 1}, then {0, 2}. */
 static const struct placement_expert hand_expert[4] = {
@@ -128,7 +128,7 @@ Test(placement, dense_part_by_hand) {
     routing_trace_destroy(trace);
 }
 
-/* ---- search ------------------------------------------------------------------------------------------------------- */
+/* ---- search ------------------------------------------------------------------------------------------------------ */
 
 static struct machine_speeds small_machine(unsigned kind) {
     struct machine_speeds machine = fixture_machine(2 + kind % 3, 100e9, 40e9, 1e12, GIB);
@@ -256,7 +256,7 @@ Test(placement, same_input_same_plan) {
     fixture_model_done(&model);
 }
 
-/* ---- slices ------------------------------------------------------------------------------------------------------- */
+/* ---- slices ------------------------------------------------------------------------------------------------------ */
 
 Test(placement, slices_cover_every_row_once_in_whole_units) {
     struct machine_speeds machine = fixture_machine(5, 100e9, 40e9, 1e12, GIB);
@@ -305,7 +305,7 @@ Test(placement, slices_follow_speed_and_stay_within_memory) {
     fixture_model_done(&model);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 Test(placement, memory_limits_hold_for_every_policy) {
     struct placement_model model = fixture_model(3, 16, 2, 512, 512);
@@ -367,7 +367,7 @@ Test(placement, experts_larger_than_any_node_are_sliced) {
     fixture_model_done(&model);
 }
 
-/* ---- auto --------------------------------------------------------------------------------------------------------- */
+/* ---- auto -------------------------------------------------------------------------------------------------------- */
 
 Test(placement, auto_slices_for_one_sequence) {
     struct machine_speeds machine = fixture_machine(2, 200e9, 80e9, 10e12, 64 * GIB);
@@ -420,7 +420,7 @@ Test(placement, a_single_node_costs_the_same_under_every_policy) {
     fixture_model_done(&model);
 }
 
-/* ---- odd machines ------------------------------------------------------------------------------------------------- */
+/* ---- odd machines ------------------------------------------------------------------------------------------------ */
 
 Test(placement, nodes_without_cores_or_memory) {
     struct placement_model model = fixture_model(2, 24, 3, 512, 512);

@@ -55,8 +55,7 @@ Test(placement_plan, every_policy_survives_its_file) {
         cr_assert_eq(placement_plan_write(plan, path, &error), MOESAIC_OK, "%s", error.message);
         cr_assert_eq(placement_plan_read(path, &read, &error), MOESAIC_OK, "%s", error.message);
         expect_equal_plans(plan, read, &stage.model);
-        cr_expect_eq(placement_plan_check(read, &stage.model, &stage.machine, &error), MOESAIC_OK, "%s",
-                     error.message);
+        cr_expect_eq(placement_plan_check(read, &stage.model, &stage.machine, &error), MOESAIC_OK, "%s", error.message);
         cr_expect_gt(read->predicted_step_ns, 0);
         placement_plan_destroy(plan);
         placement_plan_destroy(read);
@@ -100,19 +99,45 @@ Test(placement_plan, plans_that_do_not_fit_are_refused) {
         moesaic_error error = {0};
         const char *expected = "";
         switch (kind) {
-        case 0: plan->model.layers++, expected = "another model"; break;
-        case 1: plan->model.bytes--, expected = "another model"; break;
-        case 2: plan->nodes = 2, expected = "NUMA nodes"; break;
-        case 3: piece[0].node = 3, expected = "node 3"; break;
-        case 4: piece[0].gate_end += 16, expected = "multiples of 64"; break;
-        case 5: piece[0].down_end += 8, expected = "multiples of"; break;
-        case 6: piece[1].gate_begin = piece[0].gate_begin, expected = "neither copies"; break;
-        case 7: piece[2].down_end = 1 << 20, expected = "do not exist"; break;
-        case 8: piece[1].node = piece[1].reader = piece[0].node, expected = "two pieces"; break;
-        case 9: plan->piece_at[7] -= 1, expected = "layer 1, expert 0"; break;
-        case 10: plan->piece_at[6] += 1, expected = "dropped"; break;
-        case 11: plan->policy = PLACEMENT_INTERLEAVE, expected = "interleaved"; break;
-        case 12: piece[0].gate_end = 0, expected = "cover it once"; break;
+        case 0:
+            plan->model.layers++, expected = "another model";
+            break;
+        case 1:
+            plan->model.bytes--, expected = "another model";
+            break;
+        case 2:
+            plan->nodes = 2, expected = "NUMA nodes";
+            break;
+        case 3:
+            piece[0].node = 3, expected = "node 3";
+            break;
+        case 4:
+            piece[0].gate_end += 16, expected = "multiples of 64";
+            break;
+        case 5:
+            piece[0].down_end += 8, expected = "multiples of";
+            break;
+        case 6:
+            piece[1].gate_begin = piece[0].gate_begin, expected = "neither copies";
+            break;
+        case 7:
+            piece[2].down_end = 1 << 20, expected = "do not exist";
+            break;
+        case 8:
+            piece[1].node = piece[1].reader = piece[0].node, expected = "two pieces";
+            break;
+        case 9:
+            plan->piece_at[7] -= 1, expected = "layer 1, expert 0";
+            break;
+        case 10:
+            plan->piece_at[6] += 1, expected = "dropped";
+            break;
+        case 11:
+            plan->policy = PLACEMENT_INTERLEAVE, expected = "interleaved";
+            break;
+        case 12:
+            piece[0].gate_end = 0, expected = "cover it once";
+            break;
         }
         moesaic_status status = placement_plan_check(plan, &stage.model, &stage.machine, &error);
         cr_expect_eq(status, MOESAIC_E_INPUT, "kind %u: %d %s", kind, status, error.message);
@@ -132,7 +157,7 @@ Test(placement_plan, plans_that_do_not_fit_are_refused) {
     stage_close(&stage);
 }
 
-/* ---- hostile text ------------------------------------------------------------------------------------------------- */
+/* ---- hostile text ------------------------------------------------------------------------------------------------ */
 
 static const char good_plan[] =
     "{\"schema\":\"moesaic.plan/1\",\"policy\":\"whole\",\"model\":{\"layers\":1,\"experts\":2,\"hidden\":32,"

@@ -81,8 +81,8 @@ Test(rebalance, steady_traffic_moves_nothing) {
     struct rebalance_move move;
     /* Two more windows of the same distribution as planned for. */
     struct routing_trace *same = NULL;
-    const struct routing_generator generator = {.layers = 2, .experts = 32, .top_k = 4, .tokens = 3072,
-                                                .tokens_per_sequence = 64, .skew = 1, .seed = 1};
+    const struct routing_generator generator = {
+        .layers = 2, .experts = 32, .top_k = 4, .tokens = 3072, .tokens_per_sequence = 64, .skew = 1, .seed = 1};
     cr_assert_eq(routing_trace_generate(&generator, &same, NULL), MOESAIC_OK);
     cr_expect_eq(decide(rebalancer).verdict, REBALANCE_FEW_TOKENS);
     for (unsigned window = 2; window < 6; window++) {
@@ -110,7 +110,8 @@ Test(rebalance, drift_is_answered_by_a_bounded_migration_that_gains_what_it_says
     struct routing_trace *window = NULL; /* what the rebalancer will have seen */
     cr_assert_eq(routing_trace_create(2, 32, 4, 512, &window, NULL), MOESAIC_OK);
     for (uint32_t layer = 0; layer < 2; layer++)
-        memcpy(routing_trace_at(window, layer, 0), routing_trace_at(stage.drifted, layer, 0), 512 * 4 * sizeof(uint16_t));
+        memcpy(routing_trace_at(window, layer, 0), routing_trace_at(stage.drifted, layer, 0),
+               512 * 4 * sizeof(uint16_t));
     watch(rebalancer, stage.drifted, 0, 512);
     struct rebalance_record record = decide(rebalancer);
     cr_assert_eq(record.verdict, REBALANCE_MIGRATE, "%g bits, gain %g", record.drift_bits, record.predicted_gain);
@@ -141,8 +142,8 @@ Test(rebalance, drift_is_answered_by_a_bounded_migration_that_gains_what_it_says
 Test(rebalance, copies_follow_the_heat_without_more_memory) {
     struct stage stage;
     stage_open(&stage, PLACEMENT_REPLICATE);
-    const struct rebalance_options options = {.window_tokens = 1024, .min_gain = 0.001,
-                                              .max_bytes = placement_model_bytes(&stage.model)};
+    const struct rebalance_options options = {
+        .window_tokens = 1024, .min_gain = 0.001, .max_bytes = placement_model_bytes(&stage.model)};
     struct rebalancer *rebalancer = stage_rebalancer(&stage, &options);
     moesaic_error error = {0};
     uint64_t held[TOPOLOGY_NODES_MAX], holds[TOPOLOGY_NODES_MAX];

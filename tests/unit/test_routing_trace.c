@@ -16,9 +16,8 @@ static struct routing_trace *trace_of(uint32_t experts, uint32_t top_k, uint32_t
 
 Test(routing_trace, sizes_out_of_bounds_are_refused) {
     struct routing_trace *trace = NULL;
-    const uint32_t sizes[][4] = {{0, 8, 2, 4},    {1025, 8, 2, 4}, {1, 0, 1, 4}, {1, 4097, 2, 4},
-                                 {1, 8, 0, 4},    {1, 8, 9, 4},    {1, 128, 65, 4}, {1, 8, 2, 0},
-                                 {1, 8, 2, (1u << 28) + 1}};
+    const uint32_t sizes[][4] = {{0, 8, 2, 4}, {1025, 8, 2, 4}, {1, 0, 1, 4}, {1, 4097, 2, 4},          {1, 8, 0, 4},
+                                 {1, 8, 9, 4}, {1, 128, 65, 4}, {1, 8, 2, 0}, {1, 8, 2, (1u << 28) + 1}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         cr_expect_eq(routing_trace_create(sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3], &trace, NULL),
                      MOESAIC_E_USAGE, "%zu", i);
@@ -98,7 +97,7 @@ Test(routing_trace, divergence_noise_is_what_samples_of_one_distribution_show) {
     cr_expect_float_eq(measured / stated, 1, 0.15, "%g against %g", measured / 20, stated / 20);
 }
 
-/* ---- made traffic ------------------------------------------------------------------------------------------------- */
+/* ---- made traffic ------------------------------------------------------------------------------------------------ */
 
 static double entropy_of(const struct routing_generator *generator) {
     struct routing_trace *trace = NULL;
@@ -147,8 +146,14 @@ Test(routing_trace, single_choices_follow_zipf) {
 }
 
 Test(routing_trace, topics_change_who_is_hot) {
-    struct routing_generator generator = {.layers = 1, .experts = 32, .top_k = 2, .tokens = 4096,
-                                          .tokens_per_sequence = 1024, .skew = 1.5, .topics = 64, .seed = 9};
+    struct routing_generator generator = {.layers = 1,
+                                          .experts = 32,
+                                          .top_k = 2,
+                                          .tokens = 4096,
+                                          .tokens_per_sequence = 1024,
+                                          .skew = 1.5,
+                                          .topics = 64,
+                                          .seed = 9};
     struct routing_trace *trace = NULL;
     uint64_t counts[2][32] = {{0}};
     cr_assert_eq(routing_trace_generate(&generator, &trace, NULL), MOESAIC_OK);
