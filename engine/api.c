@@ -309,7 +309,9 @@ moesaic_status moesaic_export(const moesaic_model *model, const char *path, moes
     return status ? status : api_result(ret_result, &result, sizeof result, "export result", error);
 }
 
-const char *const *moesaic_compress_presets(void) { return recipe_presets; }
+const char *const *moesaic_compress_presets(void) {
+    return recipe_presets;
+}
 
 moesaic_status moesaic_compress(const moesaic_model *model, const char *path, const moesaic_compress_options *options,
                                 moesaic_compress_result *ret_result, moesaic_error *error) {
@@ -325,5 +327,24 @@ moesaic_status moesaic_compress(const moesaic_model *model, const char *path, co
     status = api_result(ret_result, &result, sizeof result, "compress result", error);
     if (status || !ret_result)
         free(result.part);
+    return status;
+}
+
+moesaic_status moesaic_bench(const moesaic_model *model, const moesaic_bench_options *options,
+                             moesaic_bench_result *ret_result, moesaic_error *error) {
+    moesaic_bench_options o;
+    moesaic_status status = api_options(options, &o, sizeof o, "bench options", error);
+    if (!status && !model->model)
+        status =
+            status_set(error, MOESAIC_E_USAGE, "bench: the model was opened for its tokenizer only (%s)", model->path);
+    if (status)
+        return status;
+    moesaic_bench_result *known = calloc(1, sizeof *known);
+    if (!known)
+        return status_no_memory(error, "bench", sizeof *known);
+    status = pipeline_bench(model->model, &o, known, error);
+    if (!status)
+        status = api_result(ret_result, known, sizeof *known, "bench result", error);
+    free(known);
     return status;
 }

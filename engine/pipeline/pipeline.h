@@ -3,6 +3,7 @@
 #ifndef PIPELINE_H
 #define PIPELINE_H
 
+#include <moesaic/bench.h>
 #include <moesaic/compress.h>
 #include <moesaic/evaluate.h>
 #include <moesaic/export.h>
@@ -48,6 +49,8 @@ moesaic_status pipeline_export(const struct model *model, const char *path, moes
 moesaic_status pipeline_compress(const struct model *model, const struct tokenizer *tokenizer, const char *path,
                                  const moesaic_compress_options *options, moesaic_compress_result *ret_result,
                                  moesaic_error *error);
+moesaic_status pipeline_bench(const struct model *model, const moesaic_bench_options *options,
+                              moesaic_bench_result *ret_result, moesaic_error *error);
 
 /* Counts of parameters, bytes and FLOPs; fills every figure of `ret_info` but size, path, container and tensors. */
 void pipeline_describe(const struct model *model, moesaic_model_info *ret_info);

@@ -44,6 +44,7 @@
 #ifndef MOESAIC_MOESAIC_H
 #define MOESAIC_MOESAIC_H
 
+#include <moesaic/bench.h>
 #include <moesaic/compress.h>
 #include <moesaic/engine.h>
 #include <moesaic/evaluate.h>

@@ -5,8 +5,9 @@
 
 #include "cli.h"
 
-static const struct verb *const verbs[] = {&verb_run,  &verb_chat,    &verb_tokenize, &verb_template, &verb_logits,
-                                           &verb_eval, &verb_inspect, &verb_trace,    &verb_export,   &verb_compress};
+static const struct verb *const verbs[] = {&verb_run,    &verb_chat,     &verb_tokenize, &verb_template,
+                                           &verb_logits, &verb_eval,     &verb_inspect,  &verb_trace,
+                                           &verb_export, &verb_compress, &verb_bench};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 volatile sig_atomic_t cli_interrupted;

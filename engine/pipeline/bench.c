@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The benchmark: roofs, prompt and decoding, measured in turn so that the machine's moods hit all alike. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "pipeline.h"
+
+enum {
+    PROMPT_TOKENS = 512,
+    DECODE_TOKENS = 64,
+    REPETITIONS = 5,
+    STEP_TOKENS = 512,
+    ROOF_BYTES = 256 << 20, /* a thread: beyond every cache */
+    ROOF_PASSES = 2,
+    ROOF_ROUNDS = 1 << 20
+};
+
+struct bench {
+    const struct model *model;
+    moesaic_bench_options options;
+    struct team *team;
+    struct forward *forward;
+    struct kv_pool *pool;
+    struct counters counters;
+    uint32_t max_batch;
+    struct model_context **context; /* [max_batch] */
+    struct forward_item *item;      /* [max_batch] */
+    int32_t *prompt;                /* [max_batch, prompt_tokens] */
+    int32_t *next;                  /* [max_batch] */
+    uint8_t *roof;                  /* [threads, ROOF_BYTES] */
+    _Atomic uint64_t operations, sink;
+    moesaic_bench_result *result;
+    uint64_t done, total;
+};
+
+/* ---- roofs --------------------------------------------------------------------------------------------------------
+ */
+
+static void read_body(struct team *team, unsigned thread, void *argument) {
+    struct bench *b = argument;
+    uint64_t sum = 0;
+    (void)team;
+    for (int pass = 0; pass < ROOF_PASSES; pass++)
+        sum ^= roof_read(b->roof + (size_t)thread * ROOF_BYTES, ROOF_BYTES);
+    atomic_fetch_add(&b->sink, sum);
+}
+
+static void touch_body(struct team *team, unsigned thread, void *argument) {
+    struct bench *b = argument;
+    (void)team;
+    memset(b->roof + (size_t)thread * ROOF_BYTES, (int)thread + 1, ROOF_BYTES);
+}
+
+static void int8_body(struct team *team, unsigned thread, void *argument) {
+    struct bench *b = argument;
+    (void)team;
+    (void)thread;
+    atomic_fetch_add(&b->operations, roof_int8(ROOF_ROUNDS));
+}
+
+static double seconds_since(uint64_t start) {
+    return (double)(clock_ns() - start) * 1e-9;
+}
+
+static double read_roof(struct bench *b) {
+    uint64_t start = clock_ns();
+    team_run(b->team, read_body, b);
+    return (double)ROOF_BYTES * ROOF_PASSES * team_threads(b->team) / seconds_since(start);
+}
+
+static double int8_roof(struct bench *b) {
+    atomic_store(&b->operations, 0);
+    uint64_t start = clock_ns();
+    team_run(b->team, int8_body, b);
+    return (double)atomic_load(&b->operations) / seconds_since(start);
+}
+
+/* ---- the model ----------------------------------------------------------------------------------------------------
+ */
+
+/* What a measurement used up of the counters. */
+struct used {
+    double seconds;
+    uint64_t tokens, bytes, flops, steps, barrier_ns, step_ns;
+};
+
+static struct used used_now(const struct bench *b) {
+    const struct counters *c = &b->counters;
+    return (struct used){.tokens = c->tokens,
+                         .bytes = c->bytes_local + c->bytes_remote,
+                         .flops = c->flops_executed,
+                         .steps = c->steps,
+                         .barrier_ns = c->barrier_ns,
+                         .step_ns = c->step_ns};
+}
+
+static struct used used_since(const struct bench *b, struct used before, uint64_t start) {
+    struct used now = used_now(b);
+    return (struct used){.seconds = seconds_since(start),
+                         .tokens = now.tokens - before.tokens,
+                         .bytes = now.bytes - before.bytes,
+                         .flops = now.flops - before.flops,
+                         .steps = now.steps - before.steps,
+                         .barrier_ns = now.barrier_ns - before.barrier_ns,
+                         .step_ns = now.step_ns - before.step_ns};
+}
+
+static int32_t best_id(const float *logits, uint32_t vocab) {
+    uint32_t best = 0;
+    for (uint32_t id = 1; id < vocab; id++)
+        best = logits[id] > logits[best] ? id : best;
+    return (int32_t)best;
+}
+
+/* Evaluates the whole prompt of sequence `s`, in steps. */
+static moesaic_status prompt_run(struct bench *b, uint32_t s, moesaic_error *error) {
+    size_t tokens = b->options.prompt_tokens, step = forward_limits(b->forward)->max_step_tokens;
+    moesaic_status status = MOESAIC_OK;
+    model_context_truncate(b->context[s], 0);
+    for (size_t first = 0; !status && first < tokens; first += step) {
+        size_t count = tokens - first < step ? tokens - first : step;
+        struct forward_item item = {.context = b->context[s],
+                                    .ids = b->prompt + s * tokens + first,
+                                    .count = count,
+                                    .want = first + count == tokens ? FORWARD_LAST_LOGITS : FORWARD_NO_LOGITS};
+        status = forward_step(b->forward, &item, 1, NULL, error);
+        if (!status && item.want == FORWARD_LAST_LOGITS)
+            b->next[s] = best_id(forward_logits(b->forward, item.ret_row), model_config(b->model)->vocab);
+    }
+    return status;
+}
+
+/* Decodes `batch` sequences together, greedily, so that routing is the model's own. */
+static moesaic_status decode_run(struct bench *b, uint32_t batch, moesaic_error *error) {
+    moesaic_status status = MOESAIC_OK;
+    for (uint32_t step = 0; !status && step < b->options.decode_tokens; step++) {
+        for (uint32_t s = 0; s < batch; s++)
+            b->item[s] = (struct forward_item){.context = b->context[s],
+                                               .ids = &b->next[s],
+                                               .count = 1,
+                                               .generated = true,
+                                               .want = FORWARD_LAST_LOGITS};
+        status = forward_step(b->forward, b->item, batch, NULL, error);
+        for (uint32_t s = 0; !status && s < batch; s++)
+            b->next[s] = best_id(forward_logits(b->forward, b->item[s].ret_row), model_config(b->model)->vocab);
+    }
+    return status;
+}
+
+/* One repetition of run `index` (0: the prompt). */
+static moesaic_status run_once(struct bench *b, uint32_t index, struct used *ret_used, moesaic_error *error) {
+    uint32_t batch = b->result->run[index].batch;
+    moesaic_status status = MOESAIC_OK;
+    for (uint32_t s = 0; !status && s < batch; s++)
+        status = prompt_run(b, s, error);
+    struct used before = used_now(b);
+    uint64_t start = clock_ns();
+    if (!status)
+        status = index ? decode_run(b, batch, error) : prompt_run(b, 0, error);
+    *ret_used = used_since(b, before, start);
+    return status;
+}
+
+/* ---- figures ------------------------------------------------------------------------------------------------------
+ */
+
+static int double_compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median_of(const double *values, uint32_t count) {
+    double sorted[MOESAIC_BENCH_REPETITIONS_MAX];
+    memcpy(sorted, values, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, double_compare);
+    return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
+}
+
+static void spread_add(moesaic_bench_spread *spread, double value) {
+    spread->value[spread->count++] = value;
+    spread->low = spread->count == 1 || value < spread->low ? value : spread->low;
+    spread->high = value > spread->high ? value : spread->high;
+    spread->median = median_of(spread->value, spread->count);
+}
+
+/* Fractions of the roofs of every counted repetition of one run. */
+struct fractions {
+    double read[MOESAIC_BENCH_REPETITIONS_MAX], int8[MOESAIC_BENCH_REPETITIONS_MAX];
+};
+
+static void run_record(struct bench *b, moesaic_bench_run *run, struct fractions *fractions, const struct used *u,
+                       double read, double int8) {
+    uint32_t at = run->tokens_per_second.count;
+    double layers = model_config(b->model)->layers;
+    spread_add(&run->tokens_per_second, (double)u->tokens / u->seconds);
+    fractions->read[at] = (double)u->bytes / u->seconds / read;
+    fractions->int8[at] = (double)u->flops / u->seconds / int8;
+    run->read_fraction = median_of(fractions->read, at + 1);
+    run->int8_fraction = median_of(fractions->int8, at + 1);
+    run->bytes_per_token = (double)u->bytes / (double)u->tokens;
+    run->flops_per_token = (double)u->flops / (double)u->tokens;
+    run->barrier_us_per_layer = (double)u->barrier_ns / 1000 / (double)u->steps / layers;
+    run->barrier_fraction = u->step_ns ? (double)u->barrier_ns / (double)u->step_ns : 0;
+}
+
+static moesaic_status measure(struct bench *b, moesaic_error *error) {
+    struct fractions *fractions = calloc(b->result->runs, sizeof *fractions);
+    if (!fractions)
+        return status_no_memory(error, "bench", b->result->runs * sizeof *fractions);
+    moesaic_status status = MOESAIC_OK;
+    for (uint32_t repetition = 0; !status && repetition <= b->options.repetitions; repetition++) {
+        double int8 = int8_roof(b);
+        for (uint32_t i = 0; !status && i < b->result->runs; i++) {
+            struct used used;
+            double before = read_roof(b);
+            status = run_once(b, i, &used, error);
+            double read = (before + read_roof(b)) / 2;
+            if (!status && repetition)
+                run_record(b, &b->result->run[i], &fractions[i], &used, read, int8);
+            if (repetition)
+                spread_add(&b->result->read_bytes_per_second, read);
+            if (!status && b->options.progress && b->options.progress(b->options.user, ++b->done, b->total))
+                status = status_set(error, MOESAIC_E_CANCELLED, "bench: cancelled");
+            if (b->result->read_bytes_per_second.count == MOESAIC_BENCH_REPETITIONS_MAX)
+                b->result->read_bytes_per_second.count--;
+        }
+        if (repetition)
+            spread_add(&b->result->int8_ops_per_second, int8);
+    }
+    free(fractions);
+    return status;
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------------------------
+ */
+
+static moesaic_status options_check(struct bench *b, moesaic_error *error) {
+    moesaic_bench_options *o = &b->options;
+    int64_t limit = model_config(b->model)->max_position;
+    o->prompt_tokens = o->prompt_tokens ? o->prompt_tokens : PROMPT_TOKENS;
+    o->decode_tokens = o->decode_tokens ? o->decode_tokens : DECODE_TOKENS;
+    o->repetitions = o->repetitions ? o->repetitions : REPETITIONS;
+    if (!o->batches)
+        o->batch[o->batches++] = 1;
+    if (o->batches > MOESAIC_BENCH_BATCHES_MAX || o->repetitions >= MOESAIC_BENCH_REPETITIONS_MAX)
+        return status_set(error, MOESAIC_E_USAGE, "bench: more than %d batches or %d repetitions",
+                          MOESAIC_BENCH_BATCHES_MAX, MOESAIC_BENCH_REPETITIONS_MAX - 1);
+    if ((int64_t)o->prompt_tokens + o->decode_tokens > limit)
+        return status_set(error, MOESAIC_E_USAGE, "bench: %u prompt and %u decoded tokens, the model holds %lld",
+                          o->prompt_tokens, o->decode_tokens, (long long)limit);
+    for (uint32_t i = 0; i < o->batches; i++) {
+        if (o->batch[i] < 1 || o->batch[i] > 1024)
+            return status_set(error, MOESAIC_E_USAGE, "bench: a batch of %u, expected 1 to 1024", o->batch[i]);
+        b->max_batch = o->batch[i] > b->max_batch ? o->batch[i] : b->max_batch;
+        b->result->run[1 + i].batch = o->batch[i];
+    }
+    b->result->runs = 1 + o->batches;
+    b->total = (uint64_t)b->result->runs * (o->repetitions + 1);
+    return MOESAIC_OK;
+}
+
+static moesaic_status bench_allocate(struct bench *b, moesaic_error *error) {
+    size_t tokens = (size_t)b->max_batch * b->options.prompt_tokens, roof = (size_t)team_threads(b->team) * ROOF_BYTES;
+    b->context = calloc(b->max_batch, sizeof(struct model_context *));
+    b->item = calloc(b->max_batch, sizeof *b->item);
+    b->prompt = calloc(tokens, sizeof *b->prompt);
+    b->next = calloc(b->max_batch, sizeof *b->next);
+    b->roof = memory_zeroed(roof, 1);
+    if (!b->context || !b->item || !b->prompt || !b->next || !b->roof)
+        return status_no_memory(error, "bench", roof + tokens * sizeof *b->prompt);
+    uint64_t state = 1; /* ids that follow no pattern, the same in every run */
+    for (size_t i = 0; i < tokens; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        b->prompt[i] = (int32_t)((state >> 33) % model_config(b->model)->vocab);
+    }
+    return MOESAIC_OK;
+}
+
+static moesaic_status bench_begin(struct bench *b, moesaic_error *error) {
+    struct team_options team = {.threads = b->options.threads, .pin = !b->options.no_pin};
+    bool narrow = b->options.kv == MOESAIC_KV_F16 || (!b->options.kv && model_artifact(b->model));
+    struct kv_shape shape = model_kv_shape(b->model, narrow ? KV_F16 : KV_F32);
+    struct forward_options forward = {.max_step_tokens = STEP_TOKENS > b->max_batch ? STEP_TOKENS : b->max_batch,
+                                      .max_items = b->max_batch,
+                                      .max_logits_rows = b->max_batch};
+    moesaic_status status = team_create(&team, &b->team, error);
+    if (!status)
+        status = bench_allocate(b, error);
+    if (!status)
+        status = kv_pool_create(&shape, 0, &b->pool, error);
+    if (!status)
+        status = forward_create(b->model, b->team, &forward, &b->counters, &b->forward, error);
+    size_t capacity = (size_t)b->options.prompt_tokens + b->options.decode_tokens;
+    for (uint32_t s = 0; !status && s < b->max_batch; s++) {
+        status = model_context_create(b->model, b->pool, capacity, &b->context[s], error);
+        if (!status)
+            status = model_context_reserve(b->context[s], capacity, error);
+    }
+    return status;
+}
+
+static void bench_end(struct bench *b) {
+    for (uint32_t s = 0; b->context && s < b->max_batch; s++)
+        model_context_destroy(b->context[s]);
+    forward_destroy(b->forward);
+    kv_pool_destroy(b->pool);
+    team_destroy(b->team);
+    free(b->roof);
+    free(b->next);
+    free(b->prompt);
+    free(b->item);
+    free(b->context);
+}
+
+moesaic_status pipeline_bench(const struct model *model, const moesaic_bench_options *options,
+                              moesaic_bench_result *ret_result, moesaic_error *error) {
+    struct bench b = {.model = model, .options = *options, .result = ret_result};
+    moesaic_status status = options_check(&b, error);
+    if (!status)
+        status = bench_begin(&b, error);
+    if (!status) {
+        ret_result->threads = team_threads(b.team);
+        team_run(b.team, touch_body, &b);
+        status = measure(&b, error);
+    }
+    bench_end(&b);
+    return status;
+}

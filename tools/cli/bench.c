@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `moesaic bench`: speed, and how near the roof. */
+#include <stdlib.h>
+
+#include "cli.h"
+
+static int64_t prompt = 512, decode = 64, repetitions = 5;
+static const char *batches = "1";
+
+static const struct option_spec options[] = {
+    {"prompt", 'p', OPTION_INT, "N", "tokens of the prompt (512)", &prompt, 1, 1e9},
+    {"decode", 'n', OPTION_INT, "N", "tokens decoded a sequence (64)", &decode, 1, 1e9},
+    {"batch", 'b', OPTION_TEXT, "1,4,8", "sequences decoded together, one measurement each (1)", &batches},
+    {"repetitions", 'r', OPTION_INT, "N", "counted repetitions, after one that is not (5)", &repetitions, 1,
+     MOESAIC_BENCH_REPETITIONS_MAX - 1},
+    {0}};
+
+static json_t *spread_json(const moesaic_bench_spread *s) {
+    json_t *values = json_array();
+    for (uint32_t i = 0; i < s->count; i++)
+        json_array_append_new(values, json_real(s->value[i]));
+    return json_pack("{s:f,s:f,s:f,s:o}", "median", s->median, "low", s->low, "high", s->high, "values", values);
+}
+
+static json_t *run_json(const moesaic_bench_run *r) {
+    return json_pack("{s:o,s:f,s:f,s:f,s:f,s:f,s:f}", "tok_s", spread_json(&r->tokens_per_second), "bytes_per_token",
+                     r->bytes_per_token, "flops_per_token", r->flops_per_token, "read_fraction", r->read_fraction,
+                     "int8_fraction", r->int8_fraction, "barrier_us_per_layer", r->barrier_us_per_layer,
+                     "barrier_fraction", r->barrier_fraction);
+}
+
+static int print_json(const moesaic_bench_result *r) {
+    json_t *decodes = json_array();
+    for (uint32_t i = 1; i < r->runs; i++) {
+        json_t *run = run_json(&r->run[i]);
+        json_object_set_new(run, "batch", json_integer(r->run[i].batch));
+        json_array_append_new(decodes, run);
+    }
+    return cli_json_print(json_pack("{s:s,s:i,s:o,s:o,s:o,s:o}", "schema", "moesaic.bench/1", "threads",
+                                    (int)r->threads, "read_bytes_s", spread_json(&r->read_bytes_per_second),
+                                    "int8_ops_s", spread_json(&r->int8_ops_per_second), "prompt", run_json(&r->run[0]),
+                                    "decode", decodes));
+}
+
+static void print_run(const char *name, const moesaic_bench_run *r) {
+    char bytes[32], flops[32];
+    printf("%-10s %9.1f  %8.1f to %-8.1f %12s %10s  %5.1f %%  %5.1f %%  %7.2f us\n", name, r->tokens_per_second.median,
+           r->tokens_per_second.low, r->tokens_per_second.high, cli_bytes(r->bytes_per_token, bytes),
+           cli_count(r->flops_per_token, flops), 100 * r->read_fraction, 100 * r->int8_fraction,
+           r->barrier_us_per_layer);
+}
+
+static int print_text(const moesaic_bench_result *r) {
+    printf("%u threads; reads %.1f GB/s (%.1f to %.1f), multiplies %.0f INT8 GOPS\n\n", r->threads,
+           r->read_bytes_per_second.median / 1e9, r->read_bytes_per_second.low / 1e9,
+           r->read_bytes_per_second.high / 1e9, r->int8_ops_per_second.median / 1e9);
+    puts("            tokens/s  spread               bytes/token  FLOPs/token of reads of INT8  barriers/layer");
+    print_run("prompt", &r->run[0]);
+    for (uint32_t i = 1; i < r->runs; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "decode %u", r->run[i].batch);
+        print_run(name, &r->run[i]);
+    }
+    return cli_flush();
+}
+
+/* "1,4,8" into the options. */
+static int batches_read(moesaic_bench_options *ret) {
+    for (const char *at = batches; *at;) {
+        char *end;
+        long batch = strtol(at, &end, 10);
+        if (end == at || batch < 1 || batch > 1024 || (*end && *end != ',') ||
+            ret->batches == MOESAIC_BENCH_BATCHES_MAX)
+            return cli_usage("--batch: '%s' is not a list of at most %d numbers from 1 to 1024", batches,
+                             MOESAIC_BENCH_BATCHES_MAX);
+        ret->batch[ret->batches++] = (uint32_t)batch;
+        at = *end ? end + 1 : end;
+    }
+    return EXIT_DONE;
+}
+
+static int run(int count, const char *const *positional) {
+    moesaic_error error;
+    moesaic_model *model;
+    struct cli_progress progress;
+    moesaic_bench_options bench = {.size = sizeof bench,
+                                   .prompt_tokens = (uint32_t)prompt,
+                                   .decode_tokens = (uint32_t)decode,
+                                   .repetitions = (uint32_t)repetitions,
+                                   .threads = (uint32_t)cli_common.threads,
+                                   .progress = cli_progress_update,
+                                   .user = &progress};
+    int status = cli_kv(MOESAIC_KV_DEFAULT, &bench.kv);
+    if (!status)
+        status = batches_read(&bench);
+    if (status)
+        return status;
+    if (moesaic_model_open(count ? positional[0] : NULL, NULL, &model, &error))
+        return cli_fail(&error);
+    moesaic_bench_result *result = calloc(1, sizeof *result);
+    result->size = sizeof *result;
+    cli_progress_begin(&progress, "bench", "measurements");
+    bool failed = moesaic_bench(model, &bench, result, &error) != MOESAIC_OK;
+    cli_progress_end(&progress);
+    moesaic_model_release(model);
+    status = failed ? cli_fail(&error) : cli_common.json ? print_json(result) : print_text(result);
+    free(result);
+    return status;
+}
+
+const struct verb verb_bench = {"bench",
+                                "[MODEL] [-p 512] [-n 64] [-b 1,4,8] [-r 5]",
+                                "measure speed, and how near it is to what the machine can read and multiply",
+                                options,
+                                0,
+                                1,
+                                run};
