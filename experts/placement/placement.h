@@ -186,9 +186,9 @@ struct placement_prediction {
 
 /* Replays the trace over the machine with `plan`. The step is the sum over layers of the time of the slowest node
  * (bytes over bandwidth plus FLOPs over rate, and no memory serving more than it can), the exchanges, and the dense
- * part, which every policy divides over the nodes alike. Replicated experts go to the copy whose node is least loaded,
- * in order of descending tokens: the rule that whoever dispatches is to follow. Errors: INPUT (plan or trace of another model),
- * MEMORY. */
+ * part, which every policy divides over the nodes alike. Replicated experts go to the copy that would be done first, in
+ * order of descending tokens; whoever dispatches is to follow that rule. Errors: INPUT (plan or trace of another
+ * model), MEMORY. */
 moesaic_status placement_simulate(const struct placement_problem *problem, const struct placement_plan *plan,
                                   struct placement_prediction *ret_prediction, moesaic_error *error);
 

@@ -385,6 +385,22 @@ Test(placement, auto_slices_for_one_sequence) {
     fixture_model_done(&model);
 }
 
+/* Wide experts behind slow links: slices exchange the intermediate rows of every pair, whole experts only hidden ones. */
+Test(placement, auto_keeps_experts_whole_behind_slow_links) {
+    struct machine_speeds machine = fixture_machine(2, 200e9, 2e9, 1e14, 64 * GIB);
+    struct placement_model model = fixture_model(2, 32, 2, 512, 8192);
+    struct routing_trace *trace = fixture_trace(&model, 1024, 0, 3);
+    struct placement_problem problem = {.model = &model, .machine = &machine, .trace = trace, .options.batch = 64};
+    struct placement_plan *plan = NULL;
+    struct placement_decision decision;
+    cr_assert_eq(placement_choose(&problem, &plan, &decision, NULL), MOESAIC_OK);
+    cr_expect_eq(decision.chosen, PLACEMENT_WHOLE, "%s", decision.reason);
+    cr_expect_lt(decision.prediction[PLACEMENT_WHOLE].exchange_s, decision.prediction[PLACEMENT_SLICE].exchange_s / 4);
+    placement_plan_destroy(plan);
+    routing_trace_destroy(trace);
+    fixture_model_done(&model);
+}
+
 Test(placement, auto_refuses_where_it_cannot_gain) {
     /* One node, and two nodes whose memory is equally near: nothing to win. */
     struct machine_speeds machines[2] = {fixture_machine(1, 20e9, 20e9, 1e12, GIB),
