@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compress.h"
-#include "linalg_internal.h"
+#include "compress_internal.h"
 
 enum {
     CALIB_COLS_MAX = 1 << 17,
@@ -142,4 +141,37 @@ void calib_expand(const struct calib_stats *stats, double *out) {
             out[i * n + j] = out[j * n + i] = row != NULL ? row[j] : 0.0;
         out[i * n + i] = row != NULL ? row[i] : stats->squares[i];
     }
+}
+
+void calib_rescale(struct calib_stats *stats, const float *scales) {
+    for (size_t i = 0; i < stats->cols; i++) {
+        double scale = scales[i];
+        stats->squares[i] /= scale * scale;
+        if (stats->hessian == NULL)
+            continue;
+        size_t band = i / CALIB_BAND, wide = (band + 1) * CALIB_BAND;
+        double *row = stats->hessian + band_offset(band) + i % CALIB_BAND * wide;
+        for (size_t j = 0; j < wide && j < stats->cols; j++)
+            row[j] /= scale * scales[j];
+    }
+}
+
+moesaic_status calib_energy(const struct calib_stats *stats, const float *d, size_t rows, double *ret_energy,
+                            moesaic_error *error) {
+    size_t n = stats->cols;
+    double *h = malloc(n * n * sizeof *h), *turned = malloc(n * rows * sizeof *turned);
+    moesaic_status status = MOESAIC_OK;
+    if (h == NULL || turned == NULL) {
+        status = status_no_memory(error, "error figures", (n * n + n * rows) * sizeof *h);
+    } else {
+        calib_expand(stats, h);
+        for (size_t row = 0; row < rows; row++) {
+            for (size_t k = 0; k < n; k++)
+                turned[k * rows + row] = d[row * n + k];
+        }
+        status = hessian_energy(h, n, turned, rows, ret_energy, error);
+    }
+    free(h);
+    free(turned);
+    return status;
 }

@@ -145,14 +145,12 @@ static void job_fill_mask(struct compress_job *job) {
     }
 }
 
-static void job_apply_mask(struct compress_job *job) {
-    for (size_t i = 0; job->mask != NULL && i < job->rows * job->cols; i++)
-        job->q[i] = job->mask[i] ? job->w[i] : 0.0;
-}
-
 /* ---- the work ----------------------------------------------------------------------------------------------------- */
 
-static moesaic_status job_refine(struct compress_job *job, moesaic_error *error) {
+/* Runs a descent with the damping on the Hessian's diagonal. */
+static moesaic_status with_damping(struct compress_job *job,
+                                   moesaic_status descend(struct compress_job *job, moesaic_error *error),
+                                   moesaic_error *error) {
     size_t n = job->cols;
     double *diagonal = malloc(n * sizeof *diagonal);
     if (diagonal == NULL)
@@ -161,31 +159,57 @@ static moesaic_status job_refine(struct compress_job *job, moesaic_error *error)
         diagonal[k] = job->h[k * n + k];
         job->h[k * n + k] += job->lambda;
     }
-    moesaic_status status = refine_matrix(job, error);
+    moesaic_status status = descend(job, error);
     for (size_t k = 0; k < n; k++)
         job->h[k * n + k] = diagonal[k];
     free(diagonal);
     return status;
 }
 
+/* The mask, and the values it leaves. */
+static moesaic_status job_prune(struct compress_job *job, moesaic_error *error) {
+    const struct compress_options *options = job->options;
+    if (options->prune == PRUNE_SPARSEGPT) {
+        job->choosing = options->mask == NULL;
+        moesaic_status status = second_order_pass(job, error);
+        if (status == MOESAIC_OK && job->choosing && options->refine != 0)
+            status = with_damping(job, reselect_mask, error);
+        job->choosing = false;
+        return status;
+    }
+    moesaic_status status = MOESAIC_OK;
+    if (options->prune != PRUNE_NONE && options->mask == NULL)
+        status = prune_by_score(job, error);
+    for (size_t i = 0; status == MOESAIC_OK && job->mask != NULL && i < job->rows * job->cols; i++)
+        job->q[i] = job->mask[i] ? job->w[i] : 0.0;
+    return status;
+}
+
+/* Codes for the values that pruning left; GPTQ starts over from the weights given, under the mask. */
+static moesaic_status job_quantize(struct compress_job *job, moesaic_error *error) {
+    job->coding = true;
+    if (job->options->quant == QUANT_GPTQ)
+        return second_order_pass(job, error);
+    for (size_t group = 0; group < job->groups; group++)
+        scale_group(job, job->q, group);
+    rtn_codes(job);
+    return MOESAIC_OK;
+}
+
 static moesaic_status job_run(struct compress_job *job, moesaic_error *error) {
     const struct compress_options *options = job->options;
+    bool joint = options->prune == PRUNE_SPARSEGPT && options->mask == NULL && options->quant == QUANT_GPTQ;
     moesaic_status status = MOESAIC_OK;
-    if (options->mask == NULL && (options->prune == PRUNE_MAGNITUDE || options->prune == PRUNE_WANDA))
-        status = prune_by_score(job, error);
-    if (status != MOESAIC_OK)
-        return status;
-    if (wants_hessian(options)) {
-        status = second_order_pass(job, error);
-    } else {
-        job_apply_mask(job);
-        for (size_t group = 0; group < job->groups; group++)
-            scale_group(job, job->w, group);
-        if (job->codes != NULL)
-            rtn_codes(job);
+    if (joint && options->refine == 0) {
+        job->choosing = job->coding = true;
+        return second_order_pass(job, error);
     }
+    if (options->prune != PRUNE_NONE || options->mask != NULL)
+        status = job_prune(job, error);
+    if (status == MOESAIC_OK && options->quant != QUANT_NONE)
+        status = job_quantize(job, error);
     if (status == MOESAIC_OK && options->refine != 0)
-        status = job_refine(job, error);
+        status = with_damping(job, refine_matrix, error);
     return status;
 }
 

@@ -75,7 +75,8 @@ struct compress_options {
     double damping;         /* added to the Hessian's diagonal, times its mean; 0: the default of 0.01 */
     float factor;           /* power of two over all scales, for parts of one matrix (compress_factor); 0: the matrix's own */
     unsigned refine;        /* most rounds of coordinate descent on scales and codes (or kept weights) afterwards; each
-                             * step lowers the error; needs the Hessian; 0: none */
+                             * step lowers the error. SparseGPT's mask is then chosen again too, with all weights in
+                             * view, before codes are made under it. Needs the Hessian; 0: none, as in the papers */
 };
 
 struct compress_result {
@@ -93,8 +94,8 @@ struct compress_result {
 /* The factor that fits a matrix whose largest absolute weight is `largest`. */
 float compress_factor(float largest, number_format format);
 
-/* Compresses w [rows, cols] for the inputs that `stats` describes. Order of work: mask (or the joint pass that prunes
- * and quantizes column by column), codes, refinement. Deterministic; ties keep the lower column. Scratch on the heap:
+/* Compresses w [rows, cols] for the inputs that `stats` describes. Order of work: mask, codes, refinement; SparseGPT with
+ * GPTQ and without refinement is one pass that prunes and quantizes column by column. Deterministic; ties keep the lower column. Scratch on the heap:
  * about 3 cols² + 6 rows * cols doubles. MOESAIC_E_USAGE for options that do not go together (named), MOESAIC_E_NONFINITE
  * for weights or statistics that are not finite, MOESAIC_E_MEMORY. */
 moesaic_status compress_matrix(const float *w, size_t rows, size_t cols, const struct calib_stats *stats,

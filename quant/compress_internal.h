@@ -22,6 +22,8 @@ struct compress_job {
     double *q;         /* [cols, rows] the weights as they stand */
     double *scratch;   /* [cols, rows] free for the length of a call */
     uint8_t *mask;     /* [cols, rows] 1 = kept; NULL when nothing is pruned */
+    bool choosing;     /* the second-order pass chooses the mask */
+    bool coding;       /* the pass, or the refinement, works on codes rather than plain weights */
     int8_t *codes;     /* [cols, rows]; NULL with QUANT_NONE, like all below */
     size_t groups;
     uint16_t *scales;  /* [groups, rows] FP16 bits */
@@ -54,23 +56,43 @@ uint16_t scale_round(double scale, double factor, double *ret_step);
 /* Finds scales of one group for every row from the columns [begin, end) of `weights` [cols, rows], where the job's mask
  * (if any) keeps them. By search, or max|w| / high with QUANT_RTN. */
 void scale_group(struct compress_job *job, const double *weights, size_t group);
-/* Nearest codes of the whole matrix with the job's scales; pruned weights 0. */
+/* Nearest codes of the weights as they stand, with the job's scales; pruned weights 0. */
 void rtn_codes(struct compress_job *job);
 
 /* Masks (prune.c). Keeps keep of each `of` consecutive scores: clears mask[i * stride] of the smallest; ties keep the
  * lower index. `of` <= JOB_PATTERN_MAX. */
 void prune_pattern(const double *scores, unsigned keep, unsigned of, uint8_t *mask, size_t stride);
-/* Clears the mask of the `drop` smallest of `count` scores, ties keep the lower index; `keys` is scratch [count]. */
-void prune_smallest(const double *scores, size_t count, size_t drop, uint8_t *mask, double *keys);
+/* Clears the mask of the `drop` smallest of `count` scores (none negative), ties keep the lower index; drop <= count. */
+void prune_smallest(const double *scores, size_t count, size_t drop, uint8_t *mask);
 /* Fills the job's mask by magnitude or by Wanda's score; for SparseGPT by w² h, as a first estimate for the scales. */
 moesaic_status prune_by_score(struct compress_job *job, moesaic_error *error);
 
-/* GPTQ, SparseGPT and both in one pass (gptq.c). */
+/* GPTQ (job->coding), SparseGPT (job->choosing), both in one pass, or with neither the update of a given mask (gptq.c). */
 moesaic_status second_order_pass(struct compress_job *job, moesaic_error *error);
 /* sum over rows of d H dᵀ for d [n, rows] and h [n, n] (compress.c). */
 moesaic_status hessian_energy(const double *h, size_t n, const double *d, size_t rows, double *ret_energy,
                               moesaic_error *error);
-/* Coordinate descent on scales, codes and kept weights (refine.c). */
+/* The gradient of coordinate descent: R = (W - Q) H, transposed like all the job's matrices. Work goes by blocks of
+ * columns: within the open block every move is seen at once, the rest of R hears of it when the block is closed. The
+ * job's h carries the damping on its diagonal. */
+struct descent {
+    struct compress_job *job;
+    size_t block;       /* most columns of a block */
+    size_t begin, end;  /* the open block */
+    double *r;          /* [cols, rows] */
+    double *change;     /* [block, rows] what the block's weights moved in all */
+    double *moves;      /* [rows] what a column is about to move */
+    bool moved;         /* set by any move */
+};
+moesaic_status descent_begin(struct descent *descent, struct compress_job *job, size_t block, moesaic_error *error);
+void descent_end(struct descent *descent); /* accepts what a failed begin left */
+void descent_open(struct descent *descent, size_t begin);
+void descent_move(struct descent *descent, size_t k); /* q of column k += moves */
+void descent_close(struct descent *descent);
+
+/* Coordinate descent on scales and codes, or on kept weights (refine.c). */
 moesaic_status refine_matrix(struct compress_job *job, moesaic_error *error);
+/* Coordinate descent on the mask itself and the kept weights (reselect.c). */
+moesaic_status reselect_mask(struct compress_job *job, moesaic_error *error);
 
 #endif

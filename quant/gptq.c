@@ -14,13 +14,12 @@
 
 struct pass {
     struct compress_job *job;
-    bool choosing;     /* the mask is chosen on the way */
     size_t unit;       /* columns that stay together: the N:M pattern, else 1 */
     size_t *order;     /* [cols] the column at each position */
     double *m;         /* [cols, cols] inverse Cholesky factor of the damped Hessian in this order */
     double *w;         /* [cols, rows] weights by position, updated on the way */
     double *misses;    /* [JOB_BLOCK, rows] (w - q) / M_pp of a block */
-    double *scores;    /* [2, JOB_BLOCK, rows] scores of a block and scratch to sort them; NULL without `choosing` */
+    double *scores;    /* [JOB_BLOCK, rows] scores of a block; NULL without job->choosing, like what follows */
     uint8_t *kept;     /* [JOB_BLOCK, rows] */
     size_t *drops;     /* [blocks, the first worked first] weights to drop in each, when pruning by density */
 };
@@ -97,13 +96,13 @@ static void score_columns(const struct pass *pass, size_t low, size_t high, doub
 }
 
 /* How many weights each block drops, by one threshold on the scores before the pass: in falling order of importance the
- * blocks differ too much to drop the same share of each. Borrows q and the mask, which the pass fills later. */
+ * blocks differ too much to drop the same share of each. Borrows the mask, which the pass fills later. */
 static void share_by_threshold(struct pass *pass, size_t drop) {
     struct compress_job *job = pass->job;
     size_t rows = job->rows, n = job->cols;
     score_columns(pass, 0, n, job->scratch);
     memset(job->mask, 1, n * rows);
-    prune_smallest(job->scratch, n * rows, drop, job->mask, job->q);
+    prune_smallest(job->scratch, n * rows, drop, job->mask);
     for (size_t p = 0; p < n; p++) {
         for (size_t row = 0; row < rows; row++)
             pass->drops[(n - 1 - p) / JOB_BLOCK] += job->mask[p * rows + row] == 0;
@@ -136,8 +135,7 @@ static void choose_by_density(struct pass *pass, size_t low, size_t high) {
     size_t rows = job->rows, count = (high - low) * rows;
     score_columns(pass, low, high, pass->scores);
     memset(pass->kept, 1, count);
-    prune_smallest(pass->scores, count, pass->drops[(job->cols - high) / JOB_BLOCK], pass->kept,
-                   pass->scores + JOB_BLOCK * rows);
+    prune_smallest(pass->scores, count, pass->drops[(job->cols - high) / JOB_BLOCK], pass->kept);
     for (size_t p = low; p < high; p++)
         memcpy(job->mask + pass->order[p] * rows, pass->kept + (p - low) * rows, rows);
 }
@@ -170,7 +168,7 @@ static void fix_column(struct pass *pass, size_t p, double *misses) {
     struct compress_job *job = pass->job;
     size_t rows = job->rows, k = pass->order[p];
     const double *w = pass->w + p * rows, pivot = pass->m[p * job->cols + p];
-    const double *steps = job->codes != NULL ? job->steps + k / job->options->group * rows : NULL;
+    const double *steps = job->coding ? job->steps + k / job->options->group * rows : NULL;
     const uint8_t *mask = job->mask != NULL ? job->mask + k * rows : NULL;
     double *q = job->q + k * rows;
     for (size_t row = 0; row < rows; row++) {
@@ -189,14 +187,14 @@ static void fix_column(struct pass *pass, size_t p, double *misses) {
 static void work_block(struct pass *pass, size_t low, size_t high) {
     struct compress_job *job = pass->job;
     size_t rows = job->rows, n = job->cols;
-    bool rescaling = job->codes != NULL && job->options->in_order && !pass->choosing;
-    if (pass->choosing && job->options->of == 0)
+    bool rescaling = job->coding && job->options->in_order && !job->choosing;
+    if (job->choosing && job->options->of == 0)
         choose_by_density(pass, low, high);
     for (size_t p = high; p-- > low;) {
         double *misses = pass->misses + (p - low) * rows;
         if (rescaling && pass->order[p] % job->options->group == 0)
             rescale_group(pass, pass->order[p]);
-        if (pass->choosing && job->options->of != 0 && pass->order[p] % pass->unit == 0)
+        if (job->choosing && job->options->of != 0 && pass->order[p] % pass->unit == 0)
             choose_by_pattern(pass, p, p + 1 < pass->unit ? p + 1 : pass->unit);
         fix_column(pass, p, misses);
         for (size_t j = low; j < p; j++) {
@@ -213,7 +211,7 @@ static void work_block(struct pass *pass, size_t low, size_t high) {
  * on those that a first estimate of the mask keeps. */
 static moesaic_status scale_beforehand(struct pass *pass, moesaic_error *error) {
     struct compress_job *job = pass->job;
-    moesaic_status status = pass->choosing ? prune_by_score(job, error) : MOESAIC_OK;
+    moesaic_status status = job->choosing ? prune_by_score(job, error) : MOESAIC_OK;
     if (status != MOESAIC_OK)
         return status;
     for (size_t group = 0; group < job->groups; group++)
@@ -222,19 +220,20 @@ static moesaic_status scale_beforehand(struct pass *pass, moesaic_error *error) 
 }
 
 static moesaic_status pass_allocate(struct pass *pass, moesaic_error *error) {
-    size_t rows = pass->job->rows, n = pass->job->cols, block = (size_t)JOB_BLOCK * rows;
+    const struct compress_job *job = pass->job;
+    size_t rows = job->rows, n = job->cols, block = (size_t)JOB_BLOCK * rows;
     pass->order = malloc(n * sizeof *pass->order);
     pass->m = malloc(n * n * sizeof *pass->m);
     pass->w = malloc(n * rows * sizeof *pass->w);
     size_t misses = block > linalg_invert_scratch(n) ? block : linalg_invert_scratch(n);
     pass->misses = malloc(misses * sizeof *pass->misses);
-    if (pass->choosing) {
-        pass->scores = malloc(2 * block * sizeof *pass->scores);
+    if (job->choosing) {
+        pass->scores = malloc(block * sizeof *pass->scores);
         pass->kept = malloc(block);
         pass->drops = calloc((n + JOB_BLOCK - 1) / JOB_BLOCK, sizeof *pass->drops);
     }
     if (pass->order == NULL || pass->m == NULL || pass->w == NULL || pass->misses == NULL ||
-        (pass->choosing && (pass->scores == NULL || pass->kept == NULL || pass->drops == NULL)))
+        (job->choosing && (pass->scores == NULL || pass->kept == NULL || pass->drops == NULL)))
         return status_no_memory(error, "second-order pass", (n * n + n * rows) * sizeof(double));
     return MOESAIC_OK;
 }
@@ -250,19 +249,19 @@ static void pass_free(struct pass *pass) {
 }
 
 moesaic_status second_order_pass(struct compress_job *job, moesaic_error *error) {
-    struct pass pass = {.job = job, .choosing = job->options->prune == PRUNE_SPARSEGPT && job->options->mask == NULL};
-    pass.unit = pass.choosing && job->options->of != 0 ? job->options->of : 1;
+    struct pass pass = {.job = job};
+    pass.unit = job->choosing && job->options->of != 0 ? job->options->of : 1;
     moesaic_status status = pass_allocate(&pass, error);
     if (status == MOESAIC_OK)
         status = order_columns(&pass, error);
     if (status == MOESAIC_OK)
         status = factor_hessian(&pass, pass.misses, error);
-    if (status == MOESAIC_OK && job->codes != NULL && (pass.choosing || !job->options->in_order))
+    if (status == MOESAIC_OK && job->coding && (job->choosing || !job->options->in_order))
         status = scale_beforehand(&pass, error);
     if (status == MOESAIC_OK) {
         for (size_t p = 0; p < job->cols; p++)
             memcpy(pass.w + p * job->rows, job->w + pass.order[p] * job->rows, job->rows * sizeof(double));
-        if (pass.choosing && job->options->of == 0)
+        if (job->choosing && job->options->of == 0)
             share_drops(&pass);
         for (size_t high = job->cols; high > 0;) {
             size_t low = high > JOB_BLOCK ? high - JOB_BLOCK : 0;

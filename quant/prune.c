@@ -15,24 +15,44 @@ void prune_pattern(const double *scores, unsigned keep, unsigned of, uint8_t *ma
     }
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
+/* Non-negative doubles order like their bits. */
+static uint64_t score_bits(double score) {
+    union {
+        double d;
+        uint64_t u;
+    } pun = {.d = score};
+    return pun.u;
 }
 
-void prune_smallest(const double *scores, size_t count, size_t drop, uint8_t *mask, double *keys) {
+/* The bits of the score with `rank` others before it in rising order, a byte at a time from the top, among the scores
+ * that agree so far. *ret_ties: how many of the scores equal to it are among the first rank + 1. */
+static uint64_t select_score(const double *scores, size_t count, size_t rank, size_t *ret_ties) {
+    uint64_t prefix = 0;
+    for (int shift = 56; shift >= 0; shift -= 8) {
+        size_t histogram[256] = {0}, digit = 0;
+        for (size_t i = 0; i < count; i++) {
+            uint64_t bits = score_bits(scores[i]);
+            if ((bits ^ prefix) >> shift <= 0xff)
+                histogram[bits >> shift & 0xff]++;
+        }
+        for (; rank >= histogram[digit]; digit++)
+            rank -= histogram[digit];
+        prefix |= (uint64_t)digit << shift;
+    }
+    *ret_ties = rank + 1;
+    return prefix;
+}
+
+void prune_smallest(const double *scores, size_t count, size_t drop, uint8_t *mask) {
+    size_t ties = 0;
     if (drop == 0)
         return;
-    memcpy(keys, scores, count * sizeof *keys);
-    qsort(keys, count, sizeof *keys, compare_doubles);
-    double threshold = keys[drop - 1];
-    size_t below = 0;
-    while (below < drop && keys[below] < threshold)
-        below++;
-    for (size_t i = count, ties = drop - below; i-- > 0;) {
-        if (scores[i] < threshold)
+    uint64_t threshold = select_score(scores, count, drop - 1, &ties);
+    for (size_t i = count; i-- > 0;) {
+        uint64_t bits = score_bits(scores[i]);
+        if (bits < threshold)
             mask[i] = 0;
-        else if (scores[i] == threshold && ties > 0) {
+        else if (bits == threshold && ties > 0) {
             mask[i] = 0;
             ties--;
         }
@@ -69,17 +89,17 @@ static void mask_by_pattern(struct compress_job *job) {
 static moesaic_status mask_by_density(struct compress_job *job, moesaic_error *error) {
     size_t rows_together = job->options->prune == PRUNE_MAGNITUDE ? job->rows : 1, count = rows_together * job->cols;
     size_t drop = (size_t)round_even((1.0 - job->options->density) * (double)count);
-    double *scores = malloc(2 * count * sizeof *scores);
+    double *scores = malloc(count * sizeof *scores);
     uint8_t *kept = malloc(count);
     if (scores == NULL || kept == NULL) {
         free(scores);
         free(kept);
-        return status_no_memory(error, "pruning scores", 2 * count * sizeof *scores);
+        return status_no_memory(error, "pruning scores", count * sizeof *scores);
     }
     for (size_t row = 0; row < job->rows; row += rows_together) {
         scores_of_rows(job, row, row + rows_together, scores);
         memset(kept, 1, count);
-        prune_smallest(scores, count, drop, kept, scores + count);
+        prune_smallest(scores, count, drop, kept);
         for (size_t i = 0; i < count; i++)
             job->mask[i % job->cols * job->rows + row + i / job->cols] = kept[i];
     }

@@ -117,7 +117,7 @@ void rtn_codes(struct compress_job *job) {
         const double *steps = job->steps + k / job->options->group * job->rows;
         for (size_t i = k * job->rows, row = 0; row < job->rows; i++, row++) {
             bool kept = job->mask == NULL || job->mask[i];
-            double code = kept ? code_nearest(job->w[i], steps[row], job->low, job->high) : 0.0;
+            double code = kept ? code_nearest(job->q[i], steps[row], job->low, job->high) : 0.0;
             job->codes[i] = (int8_t)code;
             job->q[i] = code * steps[row];
         }
