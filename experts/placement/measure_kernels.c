@@ -86,7 +86,7 @@ static void int8_avx2(uint64_t rounds) {
 #elif defined(__aarch64__)
 static void int8_neondot(uint64_t rounds) {
 #define ONE(i) "sdot v" #i ".4s, v12.16b, v13.16b\n\t"
-    __asm__ volatile(".arch_extension dotprod\n\tmovi v12.16b, #255\n\tmovi v13.16b, #255\n"
+    __asm__ volatile(".arch armv8.2-a+dotprod\n\tmovi v12.16b, #255\n\tmovi v13.16b, #255\n"
                      "1:\n\t" TWELVE(ONE) "subs %0, %0, #1\n\tb.ne 1b"
                      : "+r"(rounds)
                      :
