@@ -13,9 +13,9 @@ static bool is_power_of_two(unsigned n) {
 }
 
 static moesaic_status check_prune(const struct compress_options *options, moesaic_error *error) {
-    if (options->prune == PRUNE_NONE || options->mask != NULL)
+    if (options->prune == PRUNE_NONE && options->mask == NULL)
         return MOESAIC_OK;
-    if (options->of == 0 && !(options->density > 0.0 && options->density <= 1.0))
+    if (options->mask == NULL && options->of == 0 && !(options->density > 0.0 && options->density <= 1.0))
         return status_set(error, MOESAIC_E_USAGE, "compression: density %g, expected more than 0 and at most 1",
                           options->density);
     if (options->of != 0 && (!is_power_of_two(options->of) || options->of > JOB_PATTERN_MAX || options->keep == 0 ||
@@ -38,6 +38,24 @@ static moesaic_status check_quant(const struct compress_options *options, moesai
     return MOESAIC_OK;
 }
 
+/* A mask from outside that is said to follow a pattern does. */
+static moesaic_status check_mask(const struct compress_options *options, size_t rows, size_t cols,
+                                 moesaic_error *error) {
+    if (options->mask == NULL || options->of == 0)
+        return MOESAIC_OK;
+    for (size_t row = 0; row < rows; row++) {
+        for (size_t k = 0; k < cols; k += options->of) {
+            size_t part = cols - k < options->of ? cols - k : options->of, kept = 0;
+            for (size_t i = 0; i < part; i++)
+                kept += options->mask[row * cols + k + i] != 0;
+            if (kept != (part < options->keep ? part : options->keep))
+                return status_set(error, MOESAIC_E_USAGE, "compression: the mask keeps %zu of the %zu inputs from [%zu, "
+                                  "%zu], which is not %u:%u", kept, part, row, k, options->keep, options->of);
+        }
+    }
+    return MOESAIC_OK;
+}
+
 static bool wants_hessian(const struct compress_options *options) {
     return options->quant == QUANT_GPTQ || options->prune == PRUNE_SPARSEGPT;
 }
@@ -47,6 +65,8 @@ static moesaic_status check_options(const struct compress_options *options, size
     moesaic_status status = check_prune(options, error);
     if (status == MOESAIC_OK)
         status = check_quant(options, error);
+    if (status == MOESAIC_OK)
+        status = check_mask(options, rows, cols, error);
     if (status != MOESAIC_OK)
         return status;
     if (rows == 0 || cols != stats->cols)
@@ -242,9 +262,9 @@ static number_format stored_format(const struct compress_options *options) {
     bool pruned = options->prune != PRUNE_NONE || options->mask != NULL;
     if (!pruned || options->format != FORMAT_INT4)
         return options->format;
-    if (options->mask == NULL && options->keep == 2 && options->of == 4)
+    if (options->keep == 2 && options->of == 4)
         return FORMAT_INT4_24;
-    if (options->mask == NULL && options->keep == 4 && options->of == 8)
+    if (options->keep == 4 && options->of == 8)
         return FORMAT_INT4_48;
     return FORMAT_INT4_MASK;
 }

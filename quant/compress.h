@@ -65,8 +65,8 @@ struct compress_options {
     prune_method prune;
     unsigned keep, of;      /* N:M: keep this many of each aligned `of` inputs (2:4, 4:8, ...); of == 0: by density */
     double density;         /* share of the weights that stays, in (0, 1]; read when of == 0 */
-    const uint8_t *mask;    /* [rows, cols] 1 = kept, a mask from outside: `prune` chooses nothing then, but with
-                             * PRUNE_SPARSEGPT what stays is updated; NULL otherwise */
+    const uint8_t *mask;    /* [rows, cols] 1 = kept, a mask from outside, which follows the pattern if one is given:
+                             * `prune` chooses nothing then, but with PRUNE_SPARSEGPT what stays is updated; or NULL */
     quant_method quant;
     number_format format;   /* FORMAT_INT8, INT4, INT3 or INT2: the code */
     uint32_t group;         /* 32, 64 or 128 */

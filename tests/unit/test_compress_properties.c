@@ -314,8 +314,26 @@ Test(compress_prune, a_mask_from_outside_is_kept) {
     cr_expect_arr_eq(plain.mask, mask, sizeof mask);
     cr_expect_arr_eq(updated.mask, mask, sizeof mask);
     cr_expect_lt(updated.error, plain.error);
+    cr_expect_eq(plain.codes->format, FORMAT_INT4_MASK);
     compress_result_done(&plain);
     compress_result_done(&updated);
+    subject_done(&subject);
+}
+
+Test(compress_prune, a_mask_from_outside_may_have_a_pattern) {
+    struct subject subject = subject_make(8, 62, 100);
+    struct compress_options options = {
+        .prune = PRUNE_WANDA, .keep = 2, .of = 4, .quant = QUANT_GPTQ, .format = FORMAT_INT4, .refine = 1};
+    struct compress_result first = compress(&subject, options);
+    options.mask = first.mask;
+    struct compress_result again = compress(&subject, options), result;
+    cr_expect_eq(again.codes->format, FORMAT_INT4_24);
+    cr_expect_arr_eq(again.codes->codes, first.codes->codes, 8 * 62);
+    first.mask[5] ^= 1;
+    options.group = 32;
+    cr_expect_eq(compress_matrix(subject.w, 8, 62, subject.stats, &options, &result, NULL), MOESAIC_E_USAGE);
+    compress_result_done(&first);
+    compress_result_done(&again);
     subject_done(&subject);
 }
 
