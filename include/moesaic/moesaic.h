@@ -6,7 +6,7 @@
  * with their own size: set it to sizeof the struct, zero the rest, and set what you need. A struct longer than the library
  * knows is refused unless its tail is zero. Strings go by pointer and length. The library never prints and never exits.
  *
- * Example (docs/example.c is this text; the tests compile and run it as C and as C++):
+ * Example (the tests take it from here, compile it as C and as C++, and run it):
  *
  *     #include <moesaic/moesaic.h>
  *     #include <stdio.h>

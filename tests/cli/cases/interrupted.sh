@@ -1,2 +1,2 @@
 # Ctrl-C ends long work with its own status.
-timeout -s INT 0.5 --preserve-status moesaic eval --isa scalar --threads 1 --text "$DATA/texts/calib.txt" || echo "exit $?"
+timeout --preserve-status -s INT 0.5 moesaic eval --isa scalar --threads 1 --text "$DATA/texts/calib.txt" || echo "exit $?"
