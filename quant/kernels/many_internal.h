@@ -2,14 +2,19 @@
 /* What the many-token kernels of all ISAs share: panels are unpacked once per block of tokens into lines that stay in the
  * first-level cache, activations are copied beside each other, and tiles of both are multiplied in registers.
  *
- * A file that includes this defines MANY_TOKENS and MANY_PANELS (the size of its tile) before, and many_tile and
- * many_scales after it, and names its kernel with MANY_KERNEL. */
+ * A file that includes this defines MANY_TOKENS and MANY_PANELS (the size of its tile) before, and MANY_PIECE(group) where
+ * it wants more than 32 k of a token beside each other; it defines many_tile and many_scales after it, and names its
+ * kernel with MANY_KERNEL. */
 #ifndef MANY_INTERNAL_H
 #define MANY_INTERNAL_H
 
 #include <string.h>
 
 #include "kernels.h"
+
+#ifndef MANY_PIECE
+#define MANY_PIECE(group) BLOCK_COLS
+#endif
 
 enum {
     MANY_CHUNK_COLS = 512,                               /* k of a pass: the lines of a panel take 8 KiB */
@@ -21,7 +26,7 @@ enum {
 
 /* The activations of a tile of tokens for one chunk of k. */
 struct many_tokens {
-    int8_t codes[MANY_CHUNK_BLOCKS * MANY_TOKENS * BLOCK_COLS]; /* [block][token of this tile][32] */
+    int8_t codes[MANY_CHUNK_BLOCKS * MANY_TOKENS * BLOCK_COLS]; /* [piece of k][token of this tile][MANY_PIECE] */
     float scales[MANY_CHUNK_BLOCKS][MANY_TOKENS];               /* [group][token] */
     int32_t start[MANY_CHUNK_BLOCKS][MANY_TOKENS];              /* -zero * sum of the group's codes */
 };
@@ -67,12 +72,12 @@ static const uint8_t *many_unpack(const struct weight *weight, kernel_unpack_fn 
 /* Copies the activations of tokens [begin, begin + tokens) for a chunk into one tile. */
 static void many_gather(const struct activations *x, const uint32_t *index, size_t begin, size_t tokens,
                         const struct many_chunk *chunk, struct many_tokens *ret_tile) {
-    const size_t groups = x->k_padded / x->group, blocks = chunk->groups * (chunk->group / BLOCK_COLS);
+    const size_t groups = x->k_padded / x->group, piece = MANY_PIECE(chunk->group);
     for (size_t t = 0; t < tokens; t++) {
         size_t from = index ? index[begin + t] : begin + t;
         const int8_t *codes = x->codes + from * x->k_padded + chunk->begin * chunk->group;
-        for (size_t b = 0; b < blocks; b++)
-            memcpy(ret_tile->codes + (b * tokens + t) * BLOCK_COLS, codes + b * BLOCK_COLS, BLOCK_COLS);
+        for (size_t k = 0; k < chunk->groups * chunk->group; k += piece)
+            memcpy(ret_tile->codes + k * tokens + t * piece, codes + k, piece);
         for (size_t g = 0; g < chunk->groups; g++) {
             ret_tile->scales[g][t] = x->scales[from * groups + chunk->begin + g];
             ret_tile->start[g][t] = -format_zero(chunk->format) * x->sums[from * groups + chunk->begin + g];

@@ -41,4 +41,8 @@ check_fn check_many;
 check_fn check_roof_read;
 check_fn check_roof_int8;
 
+/* Kernels whose instructions are emulated in C, under an ISA name that says so. */
+extern const struct kernel_entry emulated_entries[];
+extern const size_t emulated_entries_count;
+
 #endif

@@ -27,30 +27,39 @@ static check_fn *check_of(const char *slot) {
     return NULL;
 }
 
+struct outcome {
+    unsigned passed, failed, absent;
+};
+
+static void run(const struct kernel_entry *entry, const char *isa, const struct kernel_table *reference,
+                struct outcome *outcome) {
+    if (strcmp(entry->isa, isa) != 0)
+        return;
+    if ((cpu_bundles() & entry->bundle) != entry->bundle) {
+        outcome->absent++;
+        return;
+    }
+    check_fn *check = check_of(entry->slot);
+    unsigned bad = check ? check(entry, reference) : 1;
+    printf("%s %s %s\n", bad ? "FAIL" : "ok", entry->slot, entry->isa);
+    outcome->passed += bad == 0;
+    outcome->failed += bad != 0;
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) {
         fprintf(stderr, "usage: check_kernels ISA\n");
         return 2;
     }
     struct kernel_table reference;
+    struct outcome outcome = {0};
     kernels_fill(&reference, CPU_SCALAR);
-    unsigned passed = 0, failed = 0, absent = 0;
-    for (size_t i = 0; i < kernel_entries_count; i++) {
-        const struct kernel_entry *entry = &kernel_entries[i];
-        if (strcmp(entry->isa, argv[1]) != 0)
-            continue;
-        if ((cpu_bundles() & entry->bundle) != entry->bundle) {
-            absent++;
-            continue;
-        }
-        check_fn *check = check_of(entry->slot);
-        unsigned bad = check ? check(entry, &reference) : 1;
-        printf("%s %s %s\n", bad ? "FAIL" : "ok", entry->slot, entry->isa);
-        passed += bad == 0;
-        failed += bad != 0;
-    }
-    printf("%u passed, %u failed, %u not on this CPU\n", passed, failed, absent);
-    if (failed > 0)
+    for (size_t i = 0; i < kernel_entries_count; i++)
+        run(&kernel_entries[i], argv[1], &reference, &outcome);
+    for (size_t i = 0; i < emulated_entries_count; i++)
+        run(&emulated_entries[i], argv[1], &reference, &outcome);
+    printf("%u passed, %u failed, %u not on this CPU\n", outcome.passed, outcome.failed, outcome.absent);
+    if (outcome.failed > 0)
         return 1;
-    return passed > 0 ? 0 : EXIT_SKIPPED;
+    return outcome.passed > 0 ? 0 : EXIT_SKIPPED;
 }

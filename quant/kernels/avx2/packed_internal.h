@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products on packed weights in 256-bit registers, for AVX2 and for AVX-VNNI: half panels of 8 rows.
  *
- * The file that includes this defines PACKED_VNNI (0 or 1) before and names its kernels with FEW_KERNEL and MANY_KERNEL.
- * Without VNNI, byte products of codes up to 15 gather in 16 bits for a block of 32 k (8 x 2 x 15 x 127 < 2^15); INT8
- * codes would saturate and go by the sign: |w| <= 128 times +-x. */
+ * The file that includes this defines PACKED_VNNI (0 or 1) before and names its kernels with FEW_KERNEL and
+ * MANY_KERNEL. Without VNNI, byte products of codes up to 15 gather in 16 bits for a block of 32 k (8 x 2 x 15 x 127 <
+ * 2^15); INT8 codes would saturate and go by the sign: |w| <= 128 times +-x. */
 #ifndef AVX2_PACKED_INTERNAL_H
 #define AVX2_PACKED_INTERNAL_H
 
@@ -55,8 +55,8 @@ struct few_token {
     const int32_t *sums;
 };
 
-/* Where a panel stands within a group: the codes its blocks are read from (for the masked formats an unpacked copy), the
- * scales, and where its stream goes on. */
+/* Where a panel stands within a group: the codes its blocks are read from (for the masked formats an unpacked copy),
+ * the scales, and where its stream goes on. */
 struct few_stream {
     const uint8_t *codes, *scales, *next;
 };

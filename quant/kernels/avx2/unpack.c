@@ -81,7 +81,7 @@ const uint8_t *unpack_int4_48_avx2(const uint8_t *codes, uint32_t quads, uint8_t
 #define SPREAD_BYTE(m, i)                                                                                              \
     ((m) >> (i)&1 ? (uint64_t)__builtin_popcount((m) & ((1 << (i)) - 1)) << 8 * (i) : (uint64_t)0x80 << 8 * (i))
 #define SPREAD_1(m)                                                                                                    \
-    SPREAD_BYTE(m, 0) | SPREAD_BYTE(m, 1) | SPREAD_BYTE(m, 2) | SPREAD_BYTE(m, 3) | SPREAD_BYTE(m, 4) |                 \
+    SPREAD_BYTE(m, 0) | SPREAD_BYTE(m, 1) | SPREAD_BYTE(m, 2) | SPREAD_BYTE(m, 3) | SPREAD_BYTE(m, 4) |                \
         SPREAD_BYTE(m, 5) | SPREAD_BYTE(m, 6) | SPREAD_BYTE(m, 7)
 #define SPREAD_4(m) SPREAD_1(m), SPREAD_1(m + 1), SPREAD_1(m + 2), SPREAD_1(m + 3)
 #define SPREAD_16(m) SPREAD_4(m), SPREAD_4(m + 4), SPREAD_4(m + 8), SPREAD_4(m + 12)

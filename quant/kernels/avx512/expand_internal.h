@@ -13,7 +13,8 @@ INLINE __m512i load_line(const uint8_t *at) { return _mm512_loadu_si512((const v
 
 /* 2:4: the rank of the quad is in the low bits of each lane; a table look-up turns it into the lane's byte shuffle. */
 INLINE __m512i expand_24(const uint8_t *block, unsigned q) {
-    /* Controls of the ranks 0..7 (twice, bit 3 does not count) for values in bytes 0, 1 of the lane; 0x80 writes zero. */
+    /* Controls of the ranks 0..7 (twice, bit 3 does not count) for values in bytes 0, 1 of the lane; 0x80 writes
+     * zero. */
     const __m512i table = _mm512_broadcast_i64x4(_mm256_setr_epi32(
         (int)0x80800100, (int)0x80018000, (int)0x01808000, (int)0x80010080, (int)0x01800080, (int)0x01008080,
         (int)0x01008080, (int)0x01008080));

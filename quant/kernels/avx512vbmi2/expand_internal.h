@@ -13,8 +13,8 @@ INLINE uint64_t load_u64(const uint8_t *at) {
     return value;
 }
 
-/* Bitmask format: a quad of the first (0) or second half of a group from its mask and its nibbles on; 64 bytes are read,
- * whatever the mask says. */
+/* Bitmask format: a quad of the first (0) or second half of a group from its mask and its nibbles on; 64 bytes are
+ * read, whatever the mask says. */
 INLINE __m512i expand_masked(const uint8_t *mask, const uint8_t *nibbles, unsigned half) {
     __m512i codes = load_line(nibbles);
     if (half)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* AVX512-VNNI products of packed weights with one to four tokens: panels stream by once, all sums stay in registers.
  *
- * Four panels at a time (two from three tokens on) are read side by side, as streams of their own. `format` is a constant
- * wherever these functions are inlined, so every format has its own straight code. */
+ * Four panels at a time (two from three tokens on) are read side by side, as streams of their own. `format` is a
+ * constant wherever these functions are inlined, so every format has its own straight code. */
 #ifndef AVX512VNNI_FEW_INTERNAL_H
 #define AVX512VNNI_FEW_INTERNAL_H
 
@@ -199,7 +199,8 @@ INLINE void few_rows(number_format format, size_t block_bytes, int streams, int 
                      const struct few_token *x, size_t row_begin, size_t row_end, float *out, size_t out_stride) {
     const size_t first = row_begin / PANEL_ROWS, panels = (row_end - row_begin + PANEL_ROWS - 1) / PANEL_ROWS;
     const size_t run = panels / (size_t)streams, rest = run * (size_t)streams;
-    const __mmask16 all = (__mmask16)0xffff, last = (__mmask16)(0xffff >> (panels * PANEL_ROWS - (row_end - row_begin)));
+    const __mmask16 all = (__mmask16)0xffff,
+                    last = (__mmask16)(0xffff >> (panels * PANEL_ROWS - (row_end - row_begin)));
     for (size_t p = 0; p < run; p++)
         few_panels(format, block_bytes, streams, tokens, weight, first + p, run, x,
                    p == run - 1 && rest == panels ? last : all, out + (first + p) * PANEL_ROWS, out_stride);

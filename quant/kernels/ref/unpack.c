@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* C reference of unpacking: one group's codes to lines [quads][16 rows][4 k] of stored codes (contract.md, "Unpack"). */
+/* C reference of unpacking: one group's codes to lines [quads][16 rows][4 k] of stored codes (contract.md,
+ * "Unpack"). */
 #include <string.h>
 
 #include "kernels.h"
@@ -56,7 +57,8 @@ const uint8_t *unpack_int4_48_ref(const uint8_t *codes, uint32_t quads, uint8_t 
         const uint8_t *block = codes + (size_t)octet / 4 * 3 * PANEL_LINE;
         const uint8_t *masks = block + octet % 4 * 16, *values = block + PANEL_LINE + octet % 4 * 32;
         for (unsigned half = 0; half < 2; half++) {
-            unsigned next = 0; /* kept weights of eight rows so far: 32 unless the masks are hostile, never read beyond */
+            unsigned next =
+                0; /* kept weights of eight rows so far: 32 unless the masks are hostile, never read beyond */
             for (unsigned i = 0; i < 64; i++) {
                 unsigned r = half * 8 + i / 8, k = i % 8;
                 if ((masks[r] >> k & 1) == 0)
