@@ -6,7 +6,7 @@
 
 #include "router.h"
 
-/* ---- weights -------------------------------------------------------------------------------------------------------- */
+/* ---- weights ---------------------------------------------------------------------------------------------------- */
 
 typedef enum activation_type { ACTIVATION_SILU, ACTIVATION_GELU, ACTIVATION_GELU_TANH } activation_type;
 
@@ -18,7 +18,7 @@ struct ffn_weights {
     const float *down_bias;           /* [hidden] */
 };
 
-/* ---- inputs: one matrix of activations in every form that the weights of a stage consume ------------------------------ */
+/* ---- inputs: one matrix of activations in every form that the weights of a stage consume ------------------------- */
 
 /* Forms by the group that a weight asks for: 0 floats, then INT8 in groups of 32, 64 and 128. */
 enum { EXPERT_FORMS = 4 };
@@ -38,13 +38,15 @@ void expert_input_bind(struct expert_input *input, unsigned forms, const float *
 /* Fills the INT8 forms of the rows [begin, end); threads may fill disjoint ranges. */
 void expert_input_quantize(struct expert_input *input, size_t begin, size_t end);
 /* The form that `weight` consumes. */
-static inline const struct activations *expert_input_for(const struct expert_input *input, const struct weight *weight) {
+static inline const struct activations *expert_input_for(const struct expert_input *input,
+                                                         const struct weight *weight) {
     return &input->form[expert_form_of(weight_activation_group(weight))];
 }
 
-/* ---- dispatch: the experts of a layer and step, cut into tiles that threads take one by one --------------------------- */
+/* ---- dispatch: the experts of a layer and step, cut into tiles that threads take one by one ---------------------- */
 
-/* One feed-forward over n rows of the layer's input. `inner` [n, intermediate] and `out` [n, hidden] are the job's own. */
+/* One feed-forward over n rows of the layer's input. `inner` [n, intermediate] and `out` [n, hidden] are the job's
+ * own. */
 struct expert_job {
     const struct ffn_weights *weights;
     size_t intermediate;
@@ -75,18 +77,18 @@ void expert_dispatch_clear(struct expert_dispatch *dispatch);
 void expert_dispatch_add(struct expert_dispatch *dispatch, const struct ffn_weights *weights, size_t intermediate,
                          const uint32_t *row, size_t n, float *inner, float *out, void *scratch);
 void expert_dispatch_seal(struct expert_dispatch *dispatch, unsigned threads);
-/* Every thread calls `up`, then all meet at a barrier, then every thread calls `down`; each returns when no tile is left.
- * `x` is the layer's input, equal in all threads; `scratch` is the thread's own: [most rows of a job] x
+/* Every thread calls `up`, then all meet at a barrier, then every thread calls `down`; each returns when no tile is
+ * left. `x` is the layer's input, equal in all threads; `scratch` is the thread's own: [most rows of a job] x
  * EXPERT_TILE_ROWS_MAX floats. Outputs are disjoint: bits do not depend on who takes which tile. */
 void expert_dispatch_up(struct expert_dispatch *dispatch, const struct expert_input *x, float *scratch);
 void expert_dispatch_down(struct expert_dispatch *dispatch);
 
-/* out[t, i] = act(gate x_t) * (up x_t) for x [tokens, hidden]: what down sees, by the calling thread alone, with the bits of
- * a step. Allocates its scratch. Errors: MEMORY. */
+/* out[t, i] = act(gate x_t) * (up x_t) for x [tokens, hidden]: what down sees, by the calling thread alone, with the
+ * bits of a step. Allocates its scratch. Errors: MEMORY. */
 moesaic_status expert_ffn_inner(const struct ffn_weights *weights, activation_type activation, const float *x,
                                 size_t tokens, size_t hidden, size_t intermediate, float *out, moesaic_error *error);
 
-/* ---- combine ---------------------------------------------------------------------------------------------------------- */
+/* ---- combine ----------------------------------------------------------------------------------------------------- */
 
 /* io[h] += sum over slots, in slot order, of weight[slot] * rows[place[slot] * cols + h]; then, with `shared`, + gate *
  * shared[h]. The sum is finished before it is added to io. */

@@ -16,7 +16,8 @@ void expert_ffn_up(const struct expert_job *job, activation_type activation, con
     const struct expert_kernels *kernels = expert_kernels();
     size_t n = job->n, width = end - begin, stride = job->intermediate;
     float *gate = job->inner_values + begin, *up = scratch;
-    /* weight_product writes row r of the matrix to out[r]: the scratch is shifted so that `begin` lands on its start. */
+    /* weight_product writes row r of the matrix to out[r]: the scratch is shifted so that `begin` lands on its
+     * start. */
     weight_product(&w->gate, expert_input_for(x, &w->gate), job->row, n, begin, end, job->inner_values, stride);
     weight_product(&w->up, expert_input_for(x, &w->up), job->row, n, begin, end, up - begin, width);
     add_bias(gate, stride, n, width, w->gate_bias ? w->gate_bias + begin : NULL);

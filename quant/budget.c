@@ -19,8 +19,8 @@ static size_t smallest_option(const struct budget_item *item) {
 }
 
 /* Every item at its smallest option; the bytes of that. */
-static moesaic_status start_smallest(const struct budget_item *items, size_t count, uint8_t *choice, uint64_t *ret_bytes,
-                                     moesaic_error *error) {
+static moesaic_status start_smallest(const struct budget_item *items, size_t count, uint8_t *choice,
+                                     uint64_t *ret_bytes, moesaic_error *error) {
     uint64_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
         if (items[i].count == 0 || items[i].count > 255)
@@ -39,7 +39,7 @@ static moesaic_status start_smallest(const struct budget_item *items, size_t cou
     return MOESAIC_OK;
 }
 
-/* ---- exact ----------------------------------------------------------------------------------------------------------- */
+/* ---- exact ------------------------------------------------------------------------------------------------------- */
 
 static uint64_t common_divisor(uint64_t a, uint64_t b) {
     while (b != 0) {
@@ -116,7 +116,7 @@ static moesaic_status solve_exactly(const struct budget_item *items, size_t coun
     return MOESAIC_OK;
 }
 
-/* ---- relaxed --------------------------------------------------------------------------------------------------------- */
+/* ---- relaxed ----------------------------------------------------------------------------------------------------- */
 
 /* A step along the lower convex hull of one item's options: from its present option to `option`. */
 struct hull_step {
@@ -154,7 +154,8 @@ static bool hull_next(const struct budget_item *item, size_t from, struct hull_s
     return found;
 }
 
-static size_t hull_steps(const struct budget_item *items, size_t count, const uint8_t *choice, struct hull_step *steps) {
+static size_t hull_steps(const struct budget_item *items, size_t count, const uint8_t *choice,
+                         struct hull_step *steps) {
     size_t made = 0;
     for (size_t i = 0; i < count; i++) {
         struct hull_step step = {.item = i, .gain = INFINITY};
@@ -166,8 +167,9 @@ static size_t hull_steps(const struct budget_item *items, size_t count, const ui
     return made;
 }
 
-/* Takes the steps in falling order of gain as far as the bytes reach, passing over what does not fit; an item whose step
- * was passed over stays where it is. *ret_bound: where a fraction of the first step that does not fit would end. */
+/* Takes the steps in falling order of gain as far as the bytes reach, passing over what does not fit; an item whose
+ * step was passed over stays where it is. *ret_bound: where a fraction of the first step that does not fit would
+ * end. */
 static void fill_greedily(const struct budget_item *items, size_t count, const struct hull_step *steps, size_t made,
                           uint64_t room, uint8_t *choice, double *ret_bound, uint8_t *stopped) {
     double reached = 0.0;
@@ -214,7 +216,7 @@ static moesaic_status solve_relaxed(const struct budget_item *items, size_t coun
     return MOESAIC_OK;
 }
 
-/* ---- the choice ------------------------------------------------------------------------------------------------------ */
+/* ---- the choice -------------------------------------------------------------------------------------------------- */
 
 static void outcome_sum(const struct budget_item *items, size_t count, const uint8_t *choice,
                         struct budget_outcome *outcome) {

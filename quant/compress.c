@@ -49,8 +49,10 @@ static moesaic_status check_mask(const struct compress_options *options, size_t 
             for (size_t i = 0; i < part; i++)
                 kept += options->mask[row * cols + k + i] != 0;
             if (kept != (part < options->keep ? part : options->keep))
-                return status_set(error, MOESAIC_E_USAGE, "compression: the mask keeps %zu of the %zu inputs from [%zu, "
-                                  "%zu], which is not %u:%u", kept, part, row, k, options->keep, options->of);
+                return status_set(error, MOESAIC_E_USAGE,
+                                  "compression: the mask keeps %zu of the %zu inputs from [%zu, "
+                                  "%zu], which is not %u:%u",
+                                  kept, part, row, k, options->keep, options->of);
         }
     }
     return MOESAIC_OK;
@@ -80,7 +82,7 @@ static moesaic_status check_options(const struct compress_options *options, size
     return MOESAIC_OK;
 }
 
-/* ---- the job ------------------------------------------------------------------------------------------------------ */
+/* ---- the job ---------------------------------------------------------------------------------------------------- */
 
 static void job_free(struct compress_job *job) {
     free(job->w);
@@ -97,7 +99,8 @@ static moesaic_status job_allocate(struct compress_job *job, moesaic_error *erro
     size_t count = 0, numbers = 0, squares = 0;
     if (!size_mul(job->rows, job->cols, &count) || !size_mul(count, 4 * sizeof(double), &numbers) ||
         !size_mul(job->cols, job->cols * sizeof(double), &squares))
-        return status_set(error, MOESAIC_E_USAGE, "compression: matrix of %zu x %zu is too large", job->rows, job->cols);
+        return status_set(error, MOESAIC_E_USAGE, "compression: matrix of %zu x %zu is too large", job->rows,
+                          job->cols);
     bool masked = job->options->prune != PRUNE_NONE || job->options->mask != NULL;
     bool coded = job->options->quant != QUANT_NONE;
     job->w = malloc(count * sizeof(double));
@@ -123,7 +126,8 @@ static moesaic_status job_fill_weights(struct compress_job *job, const float *w,
         for (size_t k = 0; k < job->cols; k++) {
             float value = w[row * job->cols + k];
             if (!isfinite(value))
-                return status_set(error, MOESAIC_E_NONFINITE, "compression: weight at [%zu, %zu] is not finite", row, k);
+                return status_set(error, MOESAIC_E_NONFINITE, "compression: weight at [%zu, %zu] is not finite", row,
+                                  k);
             job->w[k * job->rows + row] = value;
         }
     }
@@ -139,7 +143,8 @@ static moesaic_status job_fill_weights(struct compress_job *job, const float *w,
 }
 
 /* The Hessian, or the identity when nothing is known of the inputs. */
-static moesaic_status job_fill_hessian(struct compress_job *job, const struct calib_stats *stats, moesaic_error *error) {
+static moesaic_status job_fill_hessian(struct compress_job *job, const struct calib_stats *stats,
+                                       moesaic_error *error) {
     size_t n = job->cols;
     calib_expand(stats, job->h);
     job->have_hessian = stats->hessian != NULL;
@@ -165,7 +170,7 @@ static void job_fill_mask(struct compress_job *job) {
     }
 }
 
-/* ---- the work ----------------------------------------------------------------------------------------------------- */
+/* ---- the work --------------------------------------------------------------------------------------------------- */
 
 /* Runs a descent with the damping on the Hessian's diagonal. */
 static moesaic_status with_damping(struct compress_job *job,
@@ -245,7 +250,8 @@ moesaic_status hessian_energy(const double *h, size_t n, const double *d, size_t
 }
 
 /* The same for the job's Hessian, or what is known of it. */
-static moesaic_status energy(const struct compress_job *job, const double *d, double *ret_energy, moesaic_error *error) {
+static moesaic_status energy(const struct compress_job *job, const double *d, double *ret_energy,
+                             moesaic_error *error) {
     size_t n = job->cols, rows = job->rows;
     if (job->have_hessian)
         return hessian_energy(job->h, n, d, rows, ret_energy, error);
@@ -256,7 +262,7 @@ static moesaic_status energy(const struct compress_job *job, const double *d, do
     return MOESAIC_OK;
 }
 
-/* ---- the result --------------------------------------------------------------------------------------------------- */
+/* ---- the result ------------------------------------------------------------------------------------------------- */
 
 static number_format stored_format(const struct compress_options *options) {
     bool pruned = options->prune != PRUNE_NONE || options->mask != NULL;
@@ -343,11 +349,13 @@ moesaic_status compress_matrix(const float *w, size_t rows, size_t cols, const s
     moesaic_status status = check_options(options, rows, cols, stats, error);
     if (status != MOESAIC_OK)
         return status;
-    if ((status = job_allocate(&job, error)) != MOESAIC_OK || (status = job_fill_weights(&job, w, error)) != MOESAIC_OK ||
+    if ((status = job_allocate(&job, error)) != MOESAIC_OK ||
+        (status = job_fill_weights(&job, w, error)) != MOESAIC_OK ||
         (status = job_fill_hessian(&job, stats, error)) != MOESAIC_OK)
         goto fail;
     job_fill_mask(&job);
-    if ((status = job_run(&job, error)) != MOESAIC_OK || (status = result_figures(&job, &result, error)) != MOESAIC_OK ||
+    if ((status = job_run(&job, error)) != MOESAIC_OK ||
+        (status = result_figures(&job, &result, error)) != MOESAIC_OK ||
         (status = result_values(&job, &result, error)) != MOESAIC_OK ||
         (status = result_codes(&job, &result, error)) != MOESAIC_OK)
         goto fail;

@@ -10,7 +10,7 @@
 
 #include "quant.h"
 
-/* ---- calibration statistics --------------------------------------------------------------------------------------- */
+/* ---- calibration statistics ------------------------------------------------------------------------------------- */
 
 /* What is known of the inputs of one matrix: sums over the rows x that reached it, each scaled by its weight w (the
  * routing weight of the token for this expert, or 1): y = (float)(w * x), squares = sum of y², Hessian = sum of y yᵀ.
@@ -31,8 +31,8 @@ uint64_t calib_stats_bytes(size_t cols, bool with_hessian);
 moesaic_status calib_stats_create(size_t cols, bool with_hessian, struct calib_stats **ret_stats, moesaic_error *error);
 void calib_stats_destroy(struct calib_stats *stats); /* accepts NULL */
 
-/* Adds the rows x[index ? index[t] : t] (row stride `stride` floats) for t < tokens with weights weights[t] (NULL: 1) to
- * the columns [band_begin, band_end) of the statistics, and to the rows of the Hessian's lower triangle with these
+/* Adds the rows x[index ? index[t] : t] (row stride `stride` floats) for t < tokens with weights weights[t] (NULL: 1)
+ * to the columns [band_begin, band_end) of the statistics, and to the rows of the Hessian's lower triangle with these
  * numbers. band_begin is a multiple of CALIB_BAND, band_end too or equal to cols. Threads may add disjoint bands of the
  * same rows at the same time; the call with band_begin == 0 also counts the tokens. About 400 KiB of stack, no heap.
  * The caller has checked that x is finite. */
@@ -45,7 +45,7 @@ void calib_blend(struct calib_stats *stats, const struct calib_stats *prior, dou
 /* The whole symmetric Hessian as out [cols, cols]; with no Hessian collected, its diagonal only. */
 void calib_expand(const struct calib_stats *stats, double *out);
 
-/* ---- one matrix: prune, quantize, refine --------------------------------------------------------------------------- */
+/* ---- one matrix: prune, quantize, refine ------------------------------------------------------------------------ */
 
 typedef enum prune_method {
     PRUNE_NONE,
@@ -73,7 +73,7 @@ struct compress_options {
     bool in_order;          /* GPTQ and SparseGPT take the columns first to last, scales searched on updated weights;
                              * otherwise by falling diagonal of the Hessian ("act-order"), scales fixed before */
     double damping;         /* added to the Hessian's diagonal, times its mean; 0: the default of 0.01 */
-    float factor;           /* power of two over all scales, for parts of one matrix (compress_factor); 0: the matrix's own */
+    float factor; /* power of two over all scales, for parts of one matrix (compress_factor); 0: the matrix's own */
     unsigned refine;        /* most rounds of coordinate descent on scales and codes (or kept weights) afterwards; each
                              * step lowers the error. SparseGPT's mask is then chosen again too, with all weights in
                              * view, before codes are made under it. Needs the Hessian; 0: none, as in the papers */
@@ -88,16 +88,16 @@ struct compress_result {
                                 * calibration inputs over their energy; with no Hessian its diagonal stands for it, with
                                 * no tokens the identity */
     double energy;             /* tr(W H Wᵀ): error * energy adds up over matrices */
-    double damping;            /* as used: more than asked for when the factorisation needed it, 0 when there was none */
+    double damping; /* as used: more than asked for when the factorisation needed it, 0 when there was none */
 };
 
 /* The factor that fits a matrix whose largest absolute weight is `largest`. */
 float compress_factor(float largest, number_format format);
 
-/* Compresses w [rows, cols] for the inputs that `stats` describes. Order of work: mask, codes, refinement; SparseGPT with
- * GPTQ and without refinement is one pass that prunes and quantizes column by column. Deterministic; ties keep the lower column. Scratch on the heap:
- * about 3 cols² + 6 rows * cols doubles. MOESAIC_E_USAGE for options that do not go together (named), MOESAIC_E_NONFINITE
- * for weights or statistics that are not finite, MOESAIC_E_MEMORY. */
+/* Compresses w [rows, cols] for the inputs that `stats` describes. Order of work: mask, codes, refinement; SparseGPT
+ * with GPTQ and without refinement is one pass that prunes and quantizes column by column. Deterministic; ties keep the
+ * lower column. Scratch on the heap: about 3 cols² + 6 rows * cols doubles. MOESAIC_E_USAGE for options that do not go
+ * together (named), MOESAIC_E_NONFINITE for weights or statistics that are not finite, MOESAIC_E_MEMORY. */
 moesaic_status compress_matrix(const float *w, size_t rows, size_t cols, const struct calib_stats *stats,
                                const struct compress_options *options, struct compress_result *ret_result,
                                moesaic_error *error);
@@ -107,24 +107,25 @@ void compress_result_done(struct compress_result *result); /* frees what it owns
 moesaic_status calib_energy(const struct calib_stats *stats, const float *d, size_t rows, double *ret_energy,
                             moesaic_error *error);
 
-/* ---- intermediate neurons of an expert ------------------------------------------------------------------------------ */
+/* ---- intermediate neurons of an expert -------------------------------------------------------------------------- */
 
 typedef enum neuron_score {
-    NEURON_WANDA,          /* ||down's column|| * ||its input||, all chosen at once (Wanda-sp) */
-    NEURON_RECONSTRUCTION  /* one by one, the neuron whose loss the others can make up for best (OBS: SlimGPT, OSSCAR) */
+    NEURON_WANDA,         /* ||down's column|| * ||its input||, all chosen at once (Wanda-sp) */
+    NEURON_RECONSTRUCTION /* one by one, the neuron whose loss the others can make up for best (OBS: SlimGPT, OSSCAR) */
 } neuron_score;
 
-/* Neurons to keep of `neurons` for a share `density`: a multiple of 16 (the kernels' tile), at least 16, at most all. */
+/* Neurons to keep of `neurons` for a share `density`: a multiple of 16 (the kernels' tile), at least 16, at most
+ * all. */
 size_t neuron_count(size_t neurons, double density);
-/* Chooses `keep` neurons by the down matrix [rows, neurons] and the statistics of its inputs (with a Hessian), and refits
- * down by least squares (damped as in compress_options) so that the kept ones stand in for the dropped.
- * ret_kept [keep]: their indices, rising: the rows of gate and up to keep. ret_down [rows, keep]: down's new columns.
+/* Chooses `keep` neurons by the down matrix [rows, neurons] and the statistics of its inputs (with a Hessian), and
+ * refits down by least squares (damped as in compress_options) so that the kept ones stand in for the dropped. ret_kept
+ * [keep]: their indices, rising: the rows of gate and up to keep. ret_down [rows, keep]: down's new columns.
  * *ret_error: as in compress_result. MOESAIC_E_USAGE, MOESAIC_E_NONFINITE, MOESAIC_E_MEMORY. */
 moesaic_status prune_neurons(const float *down, size_t rows, size_t neurons, const struct calib_stats *stats,
                              neuron_score score, size_t keep, double damping, uint32_t *ret_kept, float *ret_down,
                              double *ret_error, moesaic_error *error);
 
-/* ---- whole experts -------------------------------------------------------------------------------------------------- */
+/* ---- whole experts ---------------------------------------------------------------------------------------------- */
 
 /* What one expert did on the calibration text. */
 struct expert_saliency {
@@ -146,7 +147,7 @@ double saliency_score(const struct expert_saliency *saliency, saliency_method me
 /* ret_keep[e] = 1 for the `keep` experts of the largest scores, 0 for the others; ties keep the lower id. */
 void saliency_keep(const double *scores, size_t experts, size_t keep, uint8_t *ret_keep);
 
-/* ---- low-rank compensation ------------------------------------------------------------------------------------------ */
+/* ---- low-rank compensation -------------------------------------------------------------------------------------- */
 
 /* left [rows, rank] times right [rank, cols], the best such term for the error W - values in the metric of the inputs
  * (EoRA, LQER): with E = W - values and U the top eigenvectors of E H Eᵀ, left right = U Uᵀ E. Both factors are
@@ -163,7 +164,7 @@ moesaic_status lowrank_fit(const float *w, const float *values, size_t rows, siz
                            moesaic_error *error);
 void lowrank_done(struct lowrank *term); /* accepts a zeroed one */
 
-/* ---- AWQ: scales folded into neighbours ------------------------------------------------------------------------------ */
+/* ---- AWQ: scales folded into neighbours -------------------------------------------------------------------------- */
 
 /* Multiplying the inputs of a matrix by 1/s and its columns by s changes nothing but the rounding. Where the factor 1/s
  * can go without cost:
@@ -172,14 +173,14 @@ void lowrank_done(struct lowrank *term); /* accepts a zeroed one */
  *    every expert of the layer, so one s serves the layer, and all their columns are multiplied by it.
  *  - nothing else: a per-expert scale of the gate/up inputs has no neighbour of its own to fold into. */
 
-/* The candidate scales for an exponent alpha: (root mean square of each channel)^alpha, centred so that the largest times
- * the smallest is 1; 1 for channels that never fire (Lin et al. 2024, with the root mean square for the mean magnitude).
- * AWQ_CANDIDATES exponents 0, 1/16, ... 1 are the grid; candidate 0 is all ones. */
+/* The candidate scales for an exponent alpha: (root mean square of each channel)^alpha, centred so that the largest
+ * times the smallest is 1; 1 for channels that never fire (Lin et al. 2024, with the root mean square for the mean
+ * magnitude). AWQ_CANDIDATES exponents 0, 1/16, ... 1 are the grid; candidate 0 is all ones. */
 enum { AWQ_CANDIDATES = 17 };
 void awq_scales(const struct calib_stats *inputs, unsigned candidate, float *ret_scales);
 /* Squared output error tr(D H Dᵀ) of RTN at this format and group when the columns of w are scaled by `scales` first,
- * on at most AWQ_ROWS evenly spaced rows, times rows / rows measured. The caller adds up a layer's matrices and takes the
- * candidate of the smallest sum (ties: the lower candidate). MOESAIC_E_USAGE, MOESAIC_E_MEMORY. */
+ * on at most AWQ_ROWS evenly spaced rows, times rows / rows measured. The caller adds up a layer's matrices and takes
+ * the candidate of the smallest sum (ties: the lower candidate). MOESAIC_E_USAGE, MOESAIC_E_MEMORY. */
 enum { AWQ_ROWS = 64 };
 moesaic_status awq_error(const float *w, size_t rows, size_t cols, const struct calib_stats *stats,
                          number_format format, uint32_t group, const float *scales, double *ret_error,
@@ -190,7 +191,7 @@ void awq_fold_rows(float *w, size_t rows, size_t cols, const float *scales);
 /* The statistics of the inputs after the fold: squares / s², Hessian / (s sᵀ). */
 void calib_rescale(struct calib_stats *stats, const float *scales);
 
-/* ---- budget --------------------------------------------------------------------------------------------------------- */
+/* ---- budget ----------------------------------------------------------------------------------------------------- */
 
 /* One way to store an item (an expert, a matrix) and what it costs. */
 struct budget_option {

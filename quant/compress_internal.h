@@ -62,12 +62,14 @@ void rtn_codes(struct compress_job *job);
 /* Masks (prune.c). Keeps keep of each `of` consecutive scores: clears mask[i * stride] of the smallest; ties keep the
  * lower index. `of` <= JOB_PATTERN_MAX. */
 void prune_pattern(const double *scores, unsigned keep, unsigned of, uint8_t *mask, size_t stride);
-/* Clears the mask of the `drop` smallest of `count` scores (none negative), ties keep the lower index; drop <= count. */
+/* Clears the mask of the `drop` smallest of `count` scores (none negative), ties keep the lower index; drop <=
+ * count. */
 void prune_smallest(const double *scores, size_t count, size_t drop, uint8_t *mask);
 /* Fills the job's mask by magnitude or by Wanda's score; for SparseGPT by w² h, as a first estimate for the scales. */
 moesaic_status prune_by_score(struct compress_job *job, moesaic_error *error);
 
-/* GPTQ (job->coding), SparseGPT (job->choosing), both in one pass, or with neither the update of a given mask (gptq.c). */
+/* GPTQ (job->coding), SparseGPT (job->choosing), both in one pass, or with neither the update of a given mask
+ * (gptq.c). */
 moesaic_status second_order_pass(struct compress_job *job, moesaic_error *error);
 /* sum over rows of d H dᵀ for d [n, rows] and h [n, n] (compress.c). */
 moesaic_status hessian_energy(const double *h, size_t n, const double *d, size_t rows, double *ret_energy,

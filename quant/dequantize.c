@@ -55,7 +55,8 @@ void weight_dequantize(const struct weight *weight, uint64_t row_begin, uint64_t
         return;
     }
     for (uint64_t row = row_begin; row < row_end;) {
-        uint64_t panel = row / PANEL_ROWS, next = (panel + 1) * PANEL_ROWS < row_end ? (panel + 1) * PANEL_ROWS : row_end;
+        uint64_t panel = row / PANEL_ROWS,
+                 next = (panel + 1) * PANEL_ROWS < row_end ? (panel + 1) * PANEL_ROWS : row_end;
         dequantize_panel(weight, panel, (unsigned)(row % PANEL_ROWS), (unsigned)(next - panel * PANEL_ROWS),
                          out + (row - row_begin) * weight->cols);
         row = next;

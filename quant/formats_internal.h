@@ -29,7 +29,8 @@ bool format_is_sparse(number_format format);
 static inline size_t mask_table_bytes(uint64_t rows) {
     return size_round_up((rows + PANEL_ROWS - 1) / PANEL_ROWS * sizeof(uint64_t), 64);
 }
-/* Most bytes that the superblock of two groups touches: scales, masks, all codes kept, and a 32-byte load at its end. */
+/* Most bytes that the superblock of two groups touches: scales, masks, all codes kept, and a 32-byte load at its
+ * end. */
 static inline size_t mask_tail_bytes(uint32_t group) {
     return PANEL_SCALE_LINE + 2 * (group / 4) * sizeof(uint64_t) + 2 * (group / 4) * 32 + 64;
 }

@@ -79,7 +79,8 @@ static moesaic_status factor_hessian(struct pass *pass, double *scratch, moesaic
             return MOESAIC_OK;
         }
     }
-    return status_set(error, MOESAIC_E_NONFINITE, "compression: the Hessian has no Cholesky factor, even with ten times "
+    return status_set(error, MOESAIC_E_NONFINITE,
+                      "compression: the Hessian has no Cholesky factor, even with ten times "
                       "its mean added to the diagonal: it is not a sum of squares");
 }
 
@@ -207,8 +208,8 @@ static void work_block(struct pass *pass, size_t low, size_t high) {
                    linalg_rows(pass->misses, rows));
 }
 
-/* Scales for a pass that takes columns in any order: searched on the weights given, and where the pass prunes as it goes,
- * on those that a first estimate of the mask keeps. */
+/* Scales for a pass that takes columns in any order: searched on the weights given, and where the pass prunes as it
+ * goes, on those that a first estimate of the mask keeps. */
 static moesaic_status scale_beforehand(struct pass *pass, moesaic_error *error) {
     struct compress_job *job = pass->job;
     moesaic_status status = job->choosing ? prune_by_score(job, error) : MOESAIC_OK;

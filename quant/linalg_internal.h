@@ -21,8 +21,8 @@ static inline struct linalg_view linalg_transposed(const double *data, size_t st
     return (struct linalg_view){data, 1, stride};
 }
 
-/* c[i * stride + j] += sign * sum over k of a(i, k) * b(k, j), for i < rows, j < cols, k < depth; the terms are added to
- * c one by one, k ascending. sign is 1 or -1. c does not overlap the operands. About 100 KiB of stack, no heap. */
+/* c[i * stride + j] += sign * sum over k of a(i, k) * b(k, j), for i < rows, j < cols, k < depth; the terms are added
+ * to c one by one, k ascending. sign is 1 or -1. c does not overlap the operands. About 100 KiB of stack, no heap. */
 void linalg_product(double *c, size_t stride, size_t rows, size_t cols, size_t depth, double sign,
                     struct linalg_view a, struct linalg_view b);
 

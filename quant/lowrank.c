@@ -12,7 +12,7 @@ enum {
     JACOBI_SWEEPS = 30
 };
 
-/* ---- eigenvectors of a symmetric matrix ---------------------------------------------------------------------------- */
+/* ---- eigenvectors of a symmetric matrix ------------------------------------------------------------------------- */
 
 /* One Jacobi rotation that clears a[p, q], applied to a [n, n] and to the columns of v. */
 static void jacobi_rotate(double *a, double *v, size_t n, size_t p, size_t q) {
@@ -97,8 +97,8 @@ static void ritz_vectors(const double *basis, const double *image, size_t count,
     }
 }
 
-/* The `rank` leading eigenvectors of m [n, n], symmetric and positive semidefinite, as rows of out [rank, n]: orthogonal
- * iteration from a fixed start, then Rayleigh and Ritz. */
+/* The `rank` leading eigenvectors of m [n, n], symmetric and positive semidefinite, as rows of out [rank, n]:
+ * orthogonal iteration from a fixed start, then Rayleigh and Ritz. */
 static moesaic_status leading_eigenvectors(const double *m, size_t n, size_t rank, double *out, moesaic_error *error) {
     size_t count = rank + SUBSPACE_EXTRA < n ? rank + SUBSPACE_EXTRA : n, numbers = 2 * count * n + 2 * count * count;
     double *basis = malloc(numbers * sizeof *basis);
@@ -120,7 +120,7 @@ static moesaic_status leading_eigenvectors(const double *m, size_t n, size_t ran
     return MOESAIC_OK;
 }
 
-/* ---- the term ------------------------------------------------------------------------------------------------------- */
+/* ---- the term --------------------------------------------------------------------------------------------------- */
 
 static float bfloat_round(double value) {
     union {

@@ -60,7 +60,8 @@ static uint8_t *pack_int3(const struct block *block, uint8_t *out) {
     return out + PANEL_LINE;
 }
 
-/* Positions of the `half` kept weights of a part of 2 * half; positions of zero codes fill up a part that keeps less. */
+/* Positions of the `half` kept weights of a part of 2 * half; positions of zero codes fill up a part that keeps
+ * less. */
 static void kept_positions(const uint8_t *kept, unsigned half, unsigned *ret_positions) {
     unsigned missing = half, found = 0;
     for (unsigned i = 0; i < 2 * half; i++)
@@ -92,7 +93,8 @@ static uint8_t *pack_int4_24(const struct block *block, uint8_t *out) {
     return out + (size_t)3 * PANEL_LINE;
 }
 
-/* One line of masks (octet o of row r in byte 16 o + r), then 32 bytes an octet: rows 0-7 in low nibbles, 8-15 in high. */
+/* One line of masks (octet o of row r in byte 16 o + r), then 32 bytes an octet: rows 0-7 in low nibbles, 8-15 in
+ * high. */
 static uint8_t *pack_int4_48(const struct block *block, uint8_t *out) {
     memset(out, 0, (size_t)3 * PANEL_LINE);
     for (unsigned octet = 0; octet < BLOCK_QUADS / 2; octet++) {
@@ -131,8 +133,8 @@ static uint8_t *pack_block(number_format format, const struct block *block, uint
     }
 }
 
-/* A group of the bitmask format: 64-bit masks of all its quads, then the kept codes, those of the first half of the quads
- * in the low nibbles and those of the second half in the high nibbles. */
+/* A group of the bitmask format: 64-bit masks of all its quads, then the kept codes, those of the first half of the
+ * quads in the low nibbles and those of the second half in the high nibbles. */
 static uint8_t *pack_mask_group(const struct quant_rows *rows, uint64_t row, uint64_t col, uint8_t *out) {
     const unsigned quads = rows->group / 4;
     uint8_t *nibbles = out + quads * sizeof(uint64_t);

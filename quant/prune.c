@@ -65,7 +65,8 @@ static double weight_score(const struct compress_job *job, size_t k, size_t row)
     return job->options->prune == PRUNE_MAGNITUDE ? fabs(w) : w * w * job->h[k * job->cols + k];
 }
 
-/* Rows whose mask is chosen together lie one after the other in row order, so that ties keep the lower row and column. */
+/* Rows whose mask is chosen together lie one after the other in row order, so that ties keep the lower row and
+ * column. */
 static void scores_of_rows(const struct compress_job *job, size_t row_begin, size_t row_end, double *scores) {
     for (size_t row = row_begin; row < row_end; row++) {
         for (size_t k = 0; k < job->cols; k++)

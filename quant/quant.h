@@ -5,7 +5,7 @@
 
 #include "runtime.h"
 
-/* ---- formats and layouts ------------------------------------------------------------------------------------------ */
+/* ---- formats and layouts ---------------------------------------------------------------------------------------- */
 
 /* How one number is coded. Values are written to files: never renumber. */
 typedef enum number_format {
@@ -72,7 +72,7 @@ bool weight_shape_bytes(number_format format, weight_layout layout, uint32_t gro
  * factor agree. Reads no code: products stay inside `bytes` whatever the bytes say. MOESAIC_E_INPUT otherwise. */
 moesaic_status weight_check(const struct weight *weight, moesaic_error *error);
 
-/* ---- codes in row order, and packing ------------------------------------------------------------------------------ */
+/* ---- codes in row order, and packing ---------------------------------------------------------------------------- */
 
 /* A quantized matrix as the compressor makes it: value[r, k] = codes[r, k] * scales[r, k / group] * factor, or 0 where
  * mask[r, k] == 0. */
@@ -80,7 +80,7 @@ struct quant_rows {
     number_format format;      /* FORMAT_INT8 ... FORMAT_INT4_MASK */
     uint32_t group;            /* 32, 64 or 128 */
     uint64_t rows, cols;
-    int8_t *codes;             /* [rows, cols], zero point removed: INT8 -128..127, INT4* -8..7, INT3 -4..3, INT2 -2..1 */
+    int8_t *codes; /* [rows, cols], zero point removed: INT8 -128..127, INT4* -8..7, INT3 -4..3, INT2 -2..1 */
     uint16_t *scales;          /* [rows, quant_rows_groups], FP16 bits */
     uint8_t *mask;             /* [rows, cols], 1 = kept, 0 = pruned; NULL for the dense formats. 2:4 keeps exactly 2 of
                                 * each aligned 4 (all it has, at most 2, of a last part), 4:8 exactly 4 of each 8 */
@@ -88,24 +88,24 @@ struct quant_rows {
 };
 static inline uint64_t quant_rows_groups(uint64_t cols, uint32_t group) { return (cols + group - 1) / group; }
 
-/* Allocates zeroed codes and scales, and for the three sparse formats a zeroed mask; factor 1. The caller fills them and
- * frees all with quant_rows_destroy. MOESAIC_E_USAGE for an impossible format, group or shape. */
+/* Allocates zeroed codes and scales, and for the three sparse formats a zeroed mask; factor 1. The caller fills them
+ * and frees all with quant_rows_destroy. MOESAIC_E_USAGE for an impossible format, group or shape. */
 moesaic_status quant_rows_create(number_format format, uint32_t group, uint64_t rows, uint64_t cols,
                                  struct quant_rows **ret_rows, moesaic_error *error);
 void quant_rows_destroy(struct quant_rows *rows); /* accepts NULL */
 
 /* Bytes of the panel16 form; for FORMAT_INT4_MASK the mask decides. 0 when the shape is impossible. */
 uint64_t weight_packed_bytes(const struct quant_rows *rows);
-/* Packs into `out` (64-byte aligned, at least weight_packed_bytes bytes; every one of those is written) and describes it
- * in *ret_weight, which borrows `out`. Same rows, same bytes. MOESAIC_E_USAGE when a code is out of its format's range,
- * a mask breaks its pattern, or `bytes` is too small. */
+/* Packs into `out` (64-byte aligned, at least weight_packed_bytes bytes; every one of those is written) and describes
+ * it in *ret_weight, which borrows `out`. Same rows, same bytes. MOESAIC_E_USAGE when a code is out of its format's
+ * range, a mask breaks its pattern, or `bytes` is too small. */
 moesaic_status weight_pack(const struct quant_rows *rows, void *out, uint64_t bytes, struct weight *ret_weight,
                            moesaic_error *error);
 /* The way back, lossless: pack(unpack(pack(rows))) gives the same bytes, and unpack(pack(rows)) the same codes (pruned
  * ones as 0), mask and scales. */
 moesaic_status weight_unpack(const struct weight *weight, struct quant_rows **ret_rows, moesaic_error *error);
 
-/* ---- activations -------------------------------------------------------------------------------------------------- */
+/* ---- activations ------------------------------------------------------------------------------------------------ */
 
 /* T rows of K floats and, where a packed weight consumes them, their INT8 form for one group size:
  * codes [T, k_padded] in -127..127, scales [T, k_padded/group], sums [T, k_padded/group] of the codes of a group. */
@@ -126,7 +126,7 @@ void activations_bind(struct activations *activations, uint32_t group, void *scr
  * even, padding zero. Threads may fill disjoint ranges. */
 void activations_quantize(struct activations *activations, size_t begin, size_t end);
 
-/* ---- products ----------------------------------------------------------------------------------------------------- */
+/* ---- products --------------------------------------------------------------------------------------------------- */
 
 /* Rows by which the output of `weight` may be cut between threads: 16 for panel16, 1 for rows. */
 static inline size_t weight_row_unit(const struct weight *weight) { return weight->layout == LAYOUT_PANEL16 ? 16 : 1; }
@@ -134,10 +134,10 @@ static inline size_t weight_row_unit(const struct weight *weight) { return weigh
 static inline uint32_t weight_activation_group(const struct weight *weight) { return weight->group; }
 
 /* out[t * out_stride + r] = sum over k of W[r, k] * x[index ? index[t] : t, k] for r in [row_begin, row_end) and
- * t in [0, tokens). row_begin is a multiple of weight_row_unit; row_end too, or equal to rows. Bits do not depend on the
- * cut, on the number of tokens or on the ISA (quant/kernels/contract.md). Floats are used for F32/F16/BF16 weights, the
- * INT8 form (of the weight's group, already filled) otherwise. `out` does not alias the inputs. Never fails, allocates
- * only on its own stack. Any thread. */
+ * t in [0, tokens). row_begin is a multiple of weight_row_unit; row_end too, or equal to rows. Bits do not depend on
+ * the cut, on the number of tokens or on the ISA (quant/kernels/contract.md). Floats are used for F32/F16/BF16 weights,
+ * the INT8 form (of the weight's group, already filled) otherwise. `out` does not alias the inputs. Never fails,
+ * allocates only on its own stack. Any thread. */
 void weight_product(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
                     size_t row_begin, size_t row_end, float *out, size_t out_stride);
 
@@ -145,7 +145,7 @@ void weight_product(const struct weight *weight, const struct activations *x, co
  * reference of every kernel (dequantize, then multiply). */
 void weight_dequantize(const struct weight *weight, uint64_t row_begin, uint64_t row_end, float *out);
 
-/* ---- roofs: what the products are measured against, with the same instructions ------------------------------------- */
+/* ---- roofs: what the products are measured against, with the same instructions ---------------------------------- */
 
 /* Reads `bytes` bytes (a multiple of 8) once, in several streams, and returns the XOR of their 64-bit words. */
 uint64_t roof_read(const void *data, size_t bytes);

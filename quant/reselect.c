@@ -2,8 +2,8 @@
 /* Second thoughts on a pruning mask: which weights stay is chosen again, one weight at a time, with all others in view.
  *
  * At its best value v = q + r / h a weight lowers the squared error by v² h against being zero. Coordinate descent with
- * this threshold solves the error with a price for each weight kept (hard thresholding); the price of each round is what
- * leaves as many weights as asked for. In an N:M pattern the best N of each M stay. */
+ * this threshold solves the error with a price for each weight kept (hard thresholding); the price of each round is
+ * what leaves as many weights as asked for. In an N:M pattern the best N of each M stay. */
 #include <string.h>
 
 #include "compress_internal.h"

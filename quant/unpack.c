@@ -7,7 +7,8 @@
 enum { GROUP_QUADS_MAX = 32 };
 
 static void kept_24(const uint8_t *codes, uint32_t quads, uint8_t *kept) {
-    static const uint8_t pairs[8] = {0x3, 0x5, 0x9, 0x6, 0xa, 0xc, 0xc, 0xc}; /* the two positions of each rank, as bits */
+    static const uint8_t pairs[8] = {0x3, 0x5, 0x9, 0x6,
+                                     0xa, 0xc, 0xc, 0xc}; /* the two positions of each rank, as bits */
     for (uint32_t quad = 0; quad < quads; quad++) {
         const uint8_t *ranks = codes + (size_t)quad / 8 * 3 * PANEL_LINE;
         for (unsigned b = 0; b < PANEL_LINE; b++)

@@ -5,7 +5,7 @@
 
 #include "quant.h"
 
-/* ---- gate: from logits to a choice ---------------------------------------------------------------------------------- */
+/* ---- gate: from logits to a choice ------------------------------------------------------------------------------ */
 
 struct router_gate {
     uint32_t experts, top_k;   /* 1 <= top_k <= experts */
@@ -13,18 +13,19 @@ struct router_gate {
 };
 enum { ROUTER_TOP_K_MAX = 1024 };
 
-/* Softmax over all experts in F32, then the k largest, then (renormalize) division by their sum, in transformers' order.
- * `logits` [experts] is overwritten. ret_experts and ret_weights [top_k] are in falling order of the logit, ties to the
- * lowest id. NaN logits give NaN weights and k distinct experts all the same. Bits do not depend on the ISA. */
+/* Softmax over all experts in F32, then the k largest, then (renormalize) division by their sum, in transformers'
+ * order. `logits` [experts] is overwritten. ret_experts and ret_weights [top_k] are in falling order of the logit, ties
+ * to the lowest id. NaN logits give NaN weights and k distinct experts all the same. Bits do not depend on the ISA. */
 void router_choose(const struct router_gate *gate, float *logits, uint32_t *ret_experts, float *ret_weights);
 
 /* The k largest of `values` [count] in falling order, ties to the lowest index, NaN below everything; k <= count,
  * k <= ROUTER_TOP_K_MAX. */
 void router_top_k(const float *values, uint32_t count, uint32_t k, uint32_t *ret_index);
 
-/* ---- plan: the tokens of a step grouped by expert ------------------------------------------------------------------- */
+/* ---- plan: the tokens of a step grouped by expert --------------------------------------------------------------- */
 
-/* Places number the (token, slot) pairs of a step grouped by expert, and by token within an expert (compressed rows). */
+/* Places number the (token, slot) pairs of a step grouped by expert, and by token within an expert (compressed
+ * rows). */
 struct router_plan {
     uint32_t experts, top_k;
     size_t max_tokens, tokens;
@@ -43,7 +44,7 @@ void router_plan_done(struct router_plan *plan); /* accepts a zeroed struct */
 /* Counting sort of chosen[tokens, top_k], each entry < experts. O(tokens * top_k + experts), no allocation. */
 void router_plan_build(struct router_plan *plan, size_t tokens, const uint32_t *chosen, const float *weights);
 
-/* ---- statistics of choices ------------------------------------------------------------------------------------------ */
+/* ---- statistics of choices -------------------------------------------------------------------------------------- */
 
 /* Counts of one MoE layer over real traffic. Used by one thread at a time. */
 struct router_stats {

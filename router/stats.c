@@ -11,8 +11,8 @@ moesaic_status router_stats_init(struct router_stats *stats, uint32_t experts, u
     size_t table = 0;
     *stats = (struct router_stats){.experts = experts, .top_k = top_k};
     if (pairs && (!size_mul(experts, experts, &table) || table > SIZE_MAX / sizeof(uint64_t)))
-        return status_set(error, MOESAIC_E_INPUT, "routing statistics: a table of %u x %u experts is too large", experts,
-                          experts);
+        return status_set(error, MOESAIC_E_INPUT, "routing statistics: a table of %u x %u experts is too large",
+                          experts, experts);
     stats->count = calloc(experts, sizeof *stats->count);
     stats->previous = calloc(top_k, sizeof *stats->previous);
     stats->together = pairs ? calloc(table, sizeof *stats->together) : NULL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bench_kernels: every product kernel of kernels.def against the roofs of this machine, measured by turns in one run.
  *
- * Weights are copies of one matrix that together exceed the last-level cache, as the experts of a model do; every thread
- * computes its share of the rows of each. Prints one CSV line a kernel: medians over the repeats; fractions of a roof are
- * medians of ratios of neighbouring measurements, because the clocks of shared machines drift. */
+ * Weights are copies of one matrix that together exceed the last-level cache, as the experts of a model do; every
+ * thread computes its share of the rows of each. Prints one CSV line a kernel: medians over the repeats; fractions of a
+ * roof are medians of ratios of neighbouring measurements, because the clocks of shared machines drift. */
 #include <getopt.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -20,7 +20,7 @@ struct kv_shape {
 };
 static inline size_t kv_element_bytes(kv_type type) { return type == KV_F16 ? 2 : 4; }
 
-/* ---- pool: where the blocks of all sequences of an engine come from. Thread-safe. ---------------------------------- */
+/* ---- pool: where the blocks of all sequences of an engine come from. Thread-safe. ------------------------------- */
 
 struct kv_pool;
 /* `max_bytes` bounds the blocks held (0: none but the heap). Nothing is allocated before the first block is asked for.
@@ -32,7 +32,7 @@ const struct kv_shape *kv_pool_shape(const struct kv_pool *pool);
 uint64_t kv_pool_block_bytes(const struct kv_pool *pool);
 uint64_t kv_pool_bytes(struct kv_pool *pool); /* held now, in use or free */
 
-/* ---- cache: one sequence's blocks. Used by one thread at a time. --------------------------------------------------- */
+/* ---- cache: one sequence's blocks. Used by one thread at a time. ------------------------------------------------ */
 
 struct kv_cache {
     struct kv_pool *pool;

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- projections ---------------------------------------------------------------------------------------------------- */
+/* ---- projections ------------------------------------------------------------------------------------------------ */
 
 /* out[t, begin .. end) = W x + bias for `tokens` rows of x. */
 static void project(const struct weight *weight, const float *bias, const struct expert_input *x, size_t tokens,
@@ -34,7 +34,7 @@ static void enter(struct forward *f, struct forward_worker *w, uint32_t layer, c
     expert_input_quantize(&w->input, 0, rows);
 }
 
-/* ---- q and k: norm, clip, rotate ------------------------------------------------------------------------------------ */
+/* ---- q and k: norm, clip, rotate -------------------------------------------------------------------------------- */
 
 /* One head of one row, in place; `inverse` is the row's own where the norm runs over all heads. */
 static void prepare_head(const struct forward *f, float *x, const float *gain, float inverse, size_t row) {
@@ -58,15 +58,18 @@ static const float *head_gain(const struct forward *f, const float *gain, size_t
 }
 
 /* Query head `head` of row `row`, ready for scores, into out[head_dim]. */
-static void load_query(const struct forward *f, const struct layer_weights *weights, size_t row, size_t head, float *out) {
+static void load_query(const struct forward *f, const struct layer_weights *weights, size_t row, size_t head,
+                       float *out) {
     const float *q = f->qkv + row * f->qkv_rows;
     memcpy(out, q + head * f->config->head_dim, f->config->head_dim * sizeof *out);
     prepare_head(f, out, head_gain(f, weights->q_norm, head), full_inverse(f, q, f->q_rows), row);
 }
 
-/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+/* ---- the cache -------------------------------------------------------------------------------------------------- */
 
-static uint32_t cache_layer(const struct kv_cache *cache, uint32_t layer) { return cache->shape.layers == 1 ? 0 : layer; }
+static uint32_t cache_layer(const struct kv_cache *cache, uint32_t layer) {
+    return cache->shape.layers == 1 ? 0 : layer;
+}
 
 static void store_f32(float *keys, float *values, size_t width, size_t at, const float *key, const float *value,
                       size_t head_dim) {
@@ -102,7 +105,8 @@ static void store_row(struct forward *f, struct forward_worker *w, uint32_t laye
         store_f32(keys, values, f->head_width, at, w->key, value, head_dim);
 }
 
-void attention_project(struct forward *f, struct forward_worker *w, uint32_t layer, const struct layer_weights *weights) {
+void attention_project(struct forward *f, struct forward_worker *w, uint32_t layer,
+                       const struct layer_weights *weights) {
     size_t tokens = w->end - w->begin, stride = f->qkv_rows, begin[3], end[3];
     const size_t rows[3] = {f->q_rows, f->kv_rows, f->kv_rows};
     float *q = f->qkv + w->begin * stride, *k = q + f->q_rows, *v = k + f->kv_rows;
@@ -118,7 +122,7 @@ void attention_project(struct forward *f, struct forward_worker *w, uint32_t lay
             store_row(f, w, layer, weights, r, head);
 }
 
-/* ---- attention over the cache ---------------------------------------------------------------------------------------- */
+/* ---- attention over the cache ------------------------------------------------------------------------------------ */
 
 /* A tile: up to 16 (query, head) rows of one item and KV head, their positions ascending. */
 struct tile {
@@ -246,14 +250,14 @@ static void attend_whole(struct forward *f, struct forward_worker *w, struct til
         finish_row(f, w->total + i * width, tile->total_sum[i], tile->row[i], tile->head[i]);
 }
 
-/* ---- one long sequence shared by several threads ---------------------------------------------------------------------- */
+/* ---- one long sequence shared by several threads ----------------------------------------------------------------- */
 
 static float *part_at(const struct forward *f, const struct attention_task *task, size_t row, size_t segment) {
     return f->part + (task->part + row * task->segments + segment) * (f->head_width + 16);
 }
 
-static void attend_part(struct forward *f, struct forward_worker *w, struct tile *tile, const struct attention_task *task,
-                        size_t row_begin) {
+static void attend_part(struct forward *f, struct forward_worker *w, struct tile *tile,
+                        const struct attention_task *task, size_t row_begin) {
     size_t width = f->head_width, segment = task->segment_begin;
     attend_segment(f, w, tile, segment);
     for (size_t i = 0; i < tile->rows; i++) {
@@ -320,10 +324,11 @@ void attention_run(struct forward *f, struct forward_worker *w, uint32_t layer, 
         task_run(f, w, &f->task[ticket], layer, weights);
 }
 
-/* ---- output ---------------------------------------------------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------------------------------------------------ */
 
 /* hidden = residual + W_o attended. Narrow: this thread's columns of all rows; wide: all columns of its rows. */
-void attention_output(struct forward *f, struct forward_worker *w, uint32_t layer, const struct layer_weights *weights) {
+void attention_output(struct forward *f, struct forward_worker *w, uint32_t layer,
+                      const struct layer_weights *weights) {
     size_t hidden = f->config->hidden, tokens = w->end - w->begin, begin, end;
     expert_input_bind(&w->input, f->forms[layer - f->layer_begin].output, f->attended + w->begin * f->q_rows, tokens,
                       f->q_rows, f->q_rows, w->forms);

@@ -10,7 +10,8 @@ static size_t segments_of(size_t tokens) {
  * segment, where their parts find room. */
 static void plan_narrow(struct forward *f, uint32_t item, uint32_t first_row, size_t *io_parts) {
     size_t count = f->items[item].count, tokens = f->items[item].context->cache->tokens + count;
-    uint32_t rows = (uint32_t)count * (f->config->heads / f->config->kv_heads), segments = (uint32_t)segments_of(tokens);
+    uint32_t rows = (uint32_t)count * (f->config->heads / f->config->kv_heads),
+             segments = (uint32_t)segments_of(tokens);
     size_t parts = (size_t)rows * segments;
     bool split = segments > 1 && f->threads > 1 && *io_parts + parts * f->config->kv_heads <= ATTENTION_PARTS_MAX;
     for (uint32_t head = 0; head < f->config->kv_heads; head++) {

@@ -17,7 +17,8 @@ const struct expert_input *ffn_enter(struct forward *f, struct forward_worker *w
     return &w->input;
 }
 
-void ffn_observe(const struct forward *f, const struct forward_worker *w, uint32_t layer, const struct expert_input *x) {
+void ffn_observe(const struct forward *f, const struct forward_worker *w, uint32_t layer,
+                 const struct expert_input *x) {
     if (w->thread == 0 && f->tap->input)
         f->tap->input(f->tap->user, layer, FORWARD_SITE_FFN, x->form[0].values, 0, f->rows, x->form[0].stride);
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- creation -------------------------------------------------------------------------------------------------------- */
+/* ---- creation ---------------------------------------------------------------------------------------------------- */
 
 static struct layer_forms layer_forms_of(const struct model_config *config, uint32_t layer,
                                          const struct layer_weights *w) {
@@ -112,7 +112,7 @@ void forward_destroy(struct forward *f) {
 const struct forward_options *forward_limits(const struct forward *f) { return &f->options; }
 const float *forward_logits(const struct forward *f, size_t row) { return f->logits + row * f->config->vocab; }
 
-/* ---- the region ------------------------------------------------------------------------------------------------------ */
+/* ---- the region -------------------------------------------------------------------------------------------------- */
 
 void forward_share(const struct forward *f, const struct forward_worker *w, const size_t *rows, size_t n, size_t *begin,
                    size_t *end) {
@@ -212,7 +212,7 @@ static void step_body(struct team *team, unsigned thread, void *argument) {
         head_run(f, w);
 }
 
-/* ---- a step ---------------------------------------------------------------------------------------------------------- */
+/* ---- a step ------------------------------------------------------------------------------------------------------ */
 
 static size_t rows_wanted(const struct forward_item *item) {
     return item->want == FORWARD_ALL_LOGITS ? item->count : item->want == FORWARD_LAST_LOGITS;
@@ -293,8 +293,8 @@ static moesaic_status check_logits(const struct forward *f, moesaic_error *error
                       f->row[f->logits_row[bad]].position);
 }
 
-moesaic_status forward_step(struct forward *f, struct forward_item *items, size_t n_items, const struct forward_tap *tap,
-                            moesaic_error *error) {
+moesaic_status forward_step(struct forward *f, struct forward_item *items, size_t n_items,
+                            const struct forward_tap *tap, moesaic_error *error) {
     uint64_t start = clock_ns(), barrier = team_barrier_ns(f->team);
     f->given_hidden = false;
     moesaic_status status = begin_step(f, items, n_items, error);

@@ -3,10 +3,11 @@
  *
  * A step is narrow or wide. Narrow (few rows): every thread keeps its own copy of the residual rows and of their norms,
  * and matrices are cut by output rows, so that a stage costs one barrier and reads each weight once. Wide (many rows):
- * each thread owns a range of tokens and does all the work between two exchanges on it alone. The bits are the same: every
- * output is computed by the same operations in the same order.
+ * each thread owns a range of tokens and does all the work between two exchanges on it alone. The bits are the same:
+ * every output is computed by the same operations in the same order.
  *
- * Barriers of a layer, narrow: after the projections, attention, its output, the router, gate/up and down: 6. Wide: 5. */
+ * Barriers of a layer, narrow: after the projections, attention, its output, the router, gate/up and down: 6. Wide:
+ * 5. */
 #ifndef FORWARD_INTERNAL_H
 #define FORWARD_INTERNAL_H
 
@@ -31,7 +32,7 @@ struct model_context {
     float inverse_frequency[];   /* [rotary_dim / 2] */
 };
 
-/* ---- the step ------------------------------------------------------------------------------------------------------ */
+/* ---- the step --------------------------------------------------------------------------------------------------- */
 
 struct forward_row {
     uint32_t item, position;
@@ -138,13 +139,13 @@ static inline float *forward_residual(const struct forward *f, const struct forw
     return (f->narrow ? w->residual : f->hidden) + row * f->config->hidden;
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------------------------- */
+/* ---- buffers ---------------------------------------------------------------------------------------------------- */
 
 /* Sizes and cuts every buffer from one block. Errors: USAGE (sizes overflow), MEMORY. */
 moesaic_status forward_buffers_init(struct forward *f, moesaic_error *error);
 void forward_buffers_done(struct forward *f);
 
-/* ---- stages -------------------------------------------------------------------------------------------------------- */
+/* ---- stages ----------------------------------------------------------------------------------------------------- */
 
 void embedding_run(struct forward *f, struct forward_worker *w);
 
@@ -160,7 +161,8 @@ void rope_angles(const float *inverse, float scale, size_t half, uint32_t positi
 /* Lists the step's attention tasks. Called by the stepping thread before the region. */
 void attention_plan(struct forward *f);
 /* The three stages of attention; the caller meets between them. */
-void attention_project(struct forward *f, struct forward_worker *w, uint32_t layer, const struct layer_weights *weights);
+void attention_project(struct forward *f, struct forward_worker *w, uint32_t layer,
+                       const struct layer_weights *weights);
 void attention_run(struct forward *f, struct forward_worker *w, uint32_t layer, const struct layer_weights *weights);
 void attention_output(struct forward *f, struct forward_worker *w, uint32_t layer, const struct layer_weights *weights);
 
@@ -169,7 +171,8 @@ const struct expert_input *ffn_enter(struct forward *f, struct forward_worker *w
                                      const struct layer_weights *weights);
 /* Shows the taps the feed-forward's input, once all of it is there. */
 void ffn_observe(const struct forward *f, const struct forward_worker *w, uint32_t layer, const struct expert_input *x);
-void dense_ffn_plan(struct forward *f, const struct layer_weights *weights); /* one thread, before the layer's last meet */
+void dense_ffn_plan(struct forward *f,
+                    const struct layer_weights *weights); /* one thread, before the layer's last meet */
 void dense_ffn_run(struct forward *f, struct forward_worker *w, uint32_t layer, const struct layer_weights *weights);
 void moe_layer_run(struct forward *f, struct forward_worker *w, uint32_t layer, const struct layer_weights *weights);
 /* Adds the output of layer `done`'s feed-forward to a residual row. */
@@ -178,7 +181,7 @@ void ffn_finish_row(const struct forward *f, const struct layer_config *done, si
 /* Final norm and logits of the rows wanted. */
 void head_run(struct forward *f, struct forward_worker *w);
 
-/* ---- accounting ---------------------------------------------------------------------------------------------------- */
+/* ---- accounting ------------------------------------------------------------------------------------------------- */
 
 uint64_t ffn_bytes(const struct ffn_weights *weights);
 /* Adds the finished step to the counters. */

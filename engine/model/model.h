@@ -7,11 +7,11 @@
 #include "checkpoint.h"
 #include "kv.h"
 
-/* ---- model: configuration and weights; immutable, any thread ------------------------------------------------------- */
+/* ---- model: configuration and weights; immutable, any thread ---------------------------------------------------- */
 
 struct model;
-/* Opens the checkpoint folder or the artifact at `path`, recognised by content, maps it and binds every tensor that the configuration asks for.
- * Errors: INPUT (naming file and tensor, key or offset), IO, MEMORY, UNSUPPORTED. */
+/* Opens the checkpoint folder or the artifact at `path`, recognised by content, maps it and binds every tensor that the
+ * configuration asks for. Errors: INPUT (naming file and tensor, key or offset), IO, MEMORY, UNSUPPORTED. */
 moesaic_status model_open(const char *path, struct model **ret_model, moesaic_error *error);
 void model_close(struct model *model); /* accepts NULL */
 const struct model_config *model_config(const struct model *model);
@@ -23,7 +23,7 @@ void model_final_norm(const struct model *model, const float *x, float *out);
 /* Shape of the KV cache that the model needs. */
 struct kv_shape model_kv_shape(const struct model *model, kv_type type);
 
-/* ---- context: what a forward pass remembers of one sequence -------------------------------------------------------- */
+/* ---- context: what a forward pass remembers of one sequence ----------------------------------------------------- */
 
 /* One sequence: its KV cache and its position encoding, whose regime (`dynamic`, `longrope`) is fixed by the capacity
  * given here. Used by one thread at a time. */
@@ -37,7 +37,7 @@ size_t model_context_tokens(const struct model_context *context); /* evaluated s
 moesaic_status model_context_reserve(struct model_context *context, size_t tokens, moesaic_error *error);
 void model_context_truncate(struct model_context *context, size_t tokens); /* tokens <= model_context_tokens */
 
-/* ---- forward: the scratch memory and the team that run a model; one step at a time --------------------------------- */
+/* ---- forward: the scratch memory and the team that run a model; one step at a time ------------------------------ */
 
 typedef enum forward_want { FORWARD_NO_LOGITS, FORWARD_LAST_LOGITS, FORWARD_ALL_LOGITS } forward_want;
 
@@ -61,8 +61,8 @@ typedef enum forward_site {
 } forward_site;
 struct forward_tap {
     void *user;
-    /* The input of a layer's matrices, the step's rows [first, first + rows): x[i * stride + c] of row first + i. A step's
-     * rows may come in several calls. */
+    /* The input of a layer's matrices, the step's rows [first, first + rows): x[i * stride + c] of row first + i. A
+     * step's rows may come in several calls. */
     void (*input)(void *user, uint32_t layer, forward_site site, const float *x, size_t first, size_t rows,
                   size_t stride);
     /* After `layer`: hidden[row * stride + h], the residual stream. */
@@ -98,9 +98,9 @@ moesaic_status forward_step(struct forward *forward, struct forward_item *items,
 /* Logits [vocab] of row `row` of the last step; valid until the next. */
 const float *forward_logits(const struct forward *forward, size_t row);
 
-/* Runs only `layer` over hidden[T, hidden] in place (T: the sum of the items' counts; their ids are not looked at), with
- * `weights` in place of the model's own when not NULL. Contexts do not advance, and one from a pool of a single layer
- * suffices: calibration gives each sequence whole, starting at position 0. Errors: as forward_step. */
+/* Runs only `layer` over hidden[T, hidden] in place (T: the sum of the items' counts; their ids are not looked at),
+ * with `weights` in place of the model's own when not NULL. Contexts do not advance, and one from a pool of a single
+ * layer suffices: calibration gives each sequence whole, starting at position 0. Errors: as forward_step. */
 struct layer_weights;
 moesaic_status forward_layer(struct forward *forward, uint32_t layer, const struct layer_weights *weights,
                              struct forward_item *items, size_t n_items, float *hidden, const struct forward_tap *tap,

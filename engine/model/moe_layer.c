@@ -40,8 +40,8 @@ static void choose(struct forward *f, size_t begin, size_t end) {
         router_choose(&f->gate, f->gate_logits + r * f->config->experts, f->chosen + r * k, f->weights + r * k);
 }
 
-static void add_job(struct forward *f, const struct ffn_weights *weights, size_t intermediate, const uint32_t *row, size_t n,
-                    float *inner, float *out, uint8_t **io_forms) {
+static void add_job(struct forward *f, const struct ffn_weights *weights, size_t intermediate, const uint32_t *row,
+                    size_t n, float *inner, float *out, uint8_t **io_forms) {
     expert_dispatch_add(&f->dispatch, weights, intermediate, row, n, inner, out, *io_forms);
     *io_forms += size_round_up(expert_input_bytes(expert_form_bit(&weights->down), n, intermediate), 64);
     f->expert_bytes += ffn_bytes(weights);

@@ -2,8 +2,9 @@
 /* Sixteen floats as one value on every ISA, so that one kernel source gives the same bits on all of them.
  *
  * Which registers stand behind a `lanes` follows from the flags of the translation unit: AVX-512, AVX2 with FMA and
- * F16C, NEON, or plain C (also with LANES_SCALAR, for references). Each operation is defined lane by lane by its plain C
- * form below, and reductions by one fixed tree; nothing here may be contracted or reassociated (-ffp-contract=off). */
+ * F16C, NEON, or plain C (also with LANES_SCALAR, for references). Each operation is defined lane by lane by its plain
+ * C form below, and reductions by one fixed tree; nothing here may be contracted or reassociated
+ * (-ffp-contract=off). */
 #ifndef LANES_H
 #define LANES_H
 
@@ -211,7 +212,9 @@ LANES_INLINE lanes lanes_fma(lanes a, lanes b, lanes c) { LANES_MAP(fmaf(a.x[i],
 LANES_INLINE lanes lanes_min(lanes a, lanes b) { LANES_MAP(a.x[i] < b.x[i] ? a.x[i] : b.x[i]); }
 LANES_INLINE lanes lanes_max(lanes a, lanes b) { LANES_MAP(a.x[i] > b.x[i] ? a.x[i] : b.x[i]); }
 /* a < b ? x : y */
-LANES_INLINE lanes lanes_select_less(lanes a, lanes b, lanes x, lanes y) { LANES_MAP(a.x[i] < b.x[i] ? x.x[i] : y.x[i]); }
+LANES_INLINE lanes lanes_select_less(lanes a, lanes b, lanes x, lanes y) {
+    LANES_MAP(a.x[i] < b.x[i] ? x.x[i] : y.x[i]);
+}
 /* v in the lanes [begin, end), fill elsewhere; end <= 16. */
 LANES_INLINE lanes lanes_keep(lanes v, size_t begin, size_t end, lanes fill) {
     LANES_MAP((size_t)i >= begin && (size_t)i < end ? v.x[i] : fill.x[i]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The chat template's door: compiles a source, and renders conversations the way transformers' apply_chat_template does. */
+/* The chat template's door: compiles a source, and renders conversations the way transformers' apply_chat_template
+ * does. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,12 +8,12 @@
 #include "template_internal.h"
 
 enum {
-    COMPILE_MEMORY_BYTES_MAX = 256 << 20,
+    COMPILE_MEMORY_BYTES_MAX = 128 << 20,
     RENDER_MEMORY_BYTES_BASE = 64 << 20, /* grows with the input: see template_from_json */
     RENDER_OUTPUT_BYTES_BASE = 16 << 20,
 };
 
-/* ---- around both jobs ---------------------------------------------------------------------------------------------- */
+/* ---- around both jobs ------------------------------------------------------------------------------------------- */
 
 /* Numbers and dates are read and written in the C locale, whatever the process has set; for this thread only. */
 struct locale_guard {
@@ -39,7 +40,7 @@ static moesaic_status report(const struct tfault *fault, const char *where, moes
     return status_set(error, fault->status, "%s: %s (chat template of %s)", fault->kind, fault->message, where);
 }
 
-/* ---- compilation --------------------------------------------------------------------------------------------------- */
+/* ---- compilation ------------------------------------------------------------------------------------------------ */
 
 static bool check_utf8(struct tstate *s, const char *source, size_t bytes) {
     for (size_t at = 0; at < bytes;) {
@@ -108,7 +109,7 @@ void chat_template_destroy(struct chat_template *template) {
     free(template);
 }
 
-/* ---- the conversation ---------------------------------------------------------------------------------------------- */
+/* ---- the conversation ------------------------------------------------------------------------------------------- */
 
 /* transformers offers a message's reasoning under each of the names that templates ask for. */
 static bool alias_reasoning(struct tstate *s, struct tdict **io_message) {
@@ -164,8 +165,9 @@ static bool set_messages(struct tstate *s, const json_value *messages) {
     size_t count = json_count(messages);
     struct tvalue *items = template_alloc(s, count, sizeof *items), list;
     if (count == 0)
-        return template_fail(s, "ValueError", "Cannot apply chat template to an empty conversation. Provide at least one "
-                                              "message.");
+        return template_fail(s, "ValueError",
+                             "Cannot apply chat template to an empty conversation. Provide at least one "
+                             "message.");
     for (size_t i = 0; items && i < count; i++)
         if (!read_message(s, json_at(messages, i), &items[i]))
             return false;
@@ -210,7 +212,7 @@ static bool set_context(struct tstate *s, const struct chat_template_input *inpu
            template_dict_set_text(s, s->context, "add_generation_prompt", template_bool(input->add_generation_prompt));
 }
 
-/* ---- the clock ----------------------------------------------------------------------------------------------------- */
+/* ---- the clock -------------------------------------------------------------------------------------------------- */
 
 /* "2025-02-03T04:05:06", the time and a fraction of a second optional. */
 static bool read_clock(struct tstate *s, const char *now) {
@@ -227,9 +229,10 @@ static bool read_clock(struct tstate *s, const char *now) {
         for (size_t digits = strlen(fraction); digits < 6; digits++)
             s->clock_microseconds *= 10;
     }
-    bool valid = (between == 'T' || between == ' ') && clock->tm_mon >= 1 && clock->tm_mon <= 12 && clock->tm_mday >= 1 &&
-                 clock->tm_mday <= 31 && clock->tm_hour < 24 && clock->tm_min < 60 && clock->tm_sec < 60 &&
-                 clock->tm_hour >= 0 && clock->tm_min >= 0 && clock->tm_sec >= 0 && clock->tm_year >= 1;
+    bool valid = (between == 'T' || between == ' ') && clock->tm_mon >= 1 && clock->tm_mon <= 12 &&
+                 clock->tm_mday >= 1 && clock->tm_mday <= 31 && clock->tm_hour < 24 && clock->tm_min < 60 &&
+                 clock->tm_sec < 60 && clock->tm_hour >= 0 && clock->tm_min >= 0 && clock->tm_sec >= 0 &&
+                 clock->tm_year >= 1;
     clock->tm_year -= 1900;
     clock->tm_mon -= 1;
     return valid || template_fail(s, "ValueError", "Invalid isoformat string: '%s'", now);
@@ -248,7 +251,7 @@ static bool set_clock(struct tstate *s, const char *now) {
     return localtime_r(&time.tv_sec, &s->clock) || template_fail(s, "OSError", "the local time is not available");
 }
 
-/* ---- rendering ----------------------------------------------------------------------------------------------------- */
+/* ---- rendering -------------------------------------------------------------------------------------------------- */
 
 static bool render(struct tstate *s, const struct chat_template *template, const struct chat_template_input *input,
                    struct tbuilder *output) {

@@ -8,7 +8,7 @@
 
 enum { PARAMETERS_MAX = 8 };
 
-/* ---- binding ------------------------------------------------------------------------------------------------------- */
+/* ---- binding ---------------------------------------------------------------------------------------------------- */
 
 /* Position of a name in "a,b,c", or -1. */
 static int parameter_find(const char *params, const struct tstring *name) {
@@ -68,7 +68,7 @@ bool template_call_builtin(struct tstate *s, const struct tbuiltin *builtin, str
     return builtin->function(s, self, &bound, ret);
 }
 
-/* ---- conversions --------------------------------------------------------------------------------------------------- */
+/* ---- conversions ------------------------------------------------------------------------------------------------ */
 
 bool template_arg_int(struct tstate *s, struct tvalue v, int64_t otherwise, int64_t *ret) {
     *ret = otherwise;
@@ -160,7 +160,7 @@ bool template_parse_float(struct tstate *s, const struct tstring *text, bool *re
     return true;
 }
 
-/* ---- sorting ------------------------------------------------------------------------------------------------------- */
+/* ---- sorting ---------------------------------------------------------------------------------------------------- */
 
 /* Merges two sorted runs; equal keys keep their order. */
 static bool merge(struct tstate *s, struct tvalue *keys, struct tvalue *items, struct tvalue *scratch, size_t left,

@@ -4,7 +4,7 @@
 
 #include "template_filters_internal.h"
 
-/* ---- attribute paths ----------------------------------------------------------------------------------------------- */
+/* ---- attribute paths -------------------------------------------------------------------------------------------- */
 
 static bool path_part(struct tstate *s, const struct tstring *text, size_t begin, size_t end, struct tvalue *ret) {
     bool digits = end > begin;
@@ -78,7 +78,7 @@ bool template_path_keys(struct tstate *s, struct tvalue attribute, bool fold, st
     return template_list_of(s, TV_LIST, keys.items, keys.count, ret);
 }
 
-/* ---- the generator ------------------------------------------------------------------------------------------------- */
+/* ---- the generator ---------------------------------------------------------------------------------------------- */
 
 enum lazy_kind { LAZY_MAP, LAZY_SELECT, LAZY_REJECT };
 

@@ -15,7 +15,7 @@ struct number {
     size_t whole, bytes; /* digits that are grouped, and all */
 };
 
-/* ---- padding ------------------------------------------------------------------------------------------------------- */
+/* ---- padding ---------------------------------------------------------------------------------------------------- */
 
 static bool put_padded(struct tstate *s, struct tbuilder *b, const struct tformat *format, char otherwise,
                        const char *text, size_t bytes, size_t chars) {
@@ -27,7 +27,8 @@ static bool put_padded(struct tstate *s, struct tbuilder *b, const struct tforma
            template_put_repeated(s, b, fill, missing - before);
 }
 
-static bool put_grouped(struct tstate *s, struct tbuilder *b, const struct number *number, char separator, size_t group) {
+static bool put_grouped(struct tstate *s, struct tbuilder *b, const struct number *number, char separator,
+                        size_t group) {
     bool ok = true;
     for (size_t i = 0; ok && i < number->whole; i++)
         ok = (i == 0 || (number->whole - i) % group || template_put(s, b, &separator, 1)) &&
@@ -58,7 +59,7 @@ static bool put_number(struct tstate *s, struct tbuilder *b, const struct tforma
            put_padded(s, b, &rest, '>', text.string->data, text.string->bytes, text.string->chars);
 }
 
-/* ---- integers ------------------------------------------------------------------------------------------------------ */
+/* ---- integers --------------------------------------------------------------------------------------------------- */
 
 static void number_sign(struct number *number, const struct tformat *format, bool negative) {
     size_t used = 0;
@@ -71,7 +72,10 @@ static void number_sign(struct number *number, const struct tformat *format, boo
 
 static bool put_integer(struct tstate *s, struct tbuilder *b, int64_t n, const struct tformat *format) {
     char text[INTEGER_TEXT], *digit = text + sizeof text;
-    unsigned base = format->type == 'x' || format->type == 'X' ? 16 : format->type == 'o' ? 8 : format->type == 'b' ? 2 : 10;
+    unsigned base = format->type == 'x' || format->type == 'X' ? 16
+                    : format->type == 'o'                      ? 8
+                    : format->type == 'b'                      ? 2
+                                                               : 10;
     const char *alphabet = format->type == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
     uint64_t rest = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
     do
@@ -98,7 +102,7 @@ static bool put_integer(struct tstate *s, struct tbuilder *b, int64_t n, const s
     return put_number(s, b, format, &number, base == 10 ? 3 : 4);
 }
 
-/* ---- reals --------------------------------------------------------------------------------------------------------- */
+/* ---- reals ------------------------------------------------------------------------------------------------------ */
 
 /* Digits of |x| into `text`, which has room for PRECISION_MAX and the largest exponent. */
 static void real_digits(double x, const struct tformat *format, int precision, char *text, size_t room) {
@@ -139,7 +143,7 @@ static bool put_real(struct tstate *s, struct tbuilder *b, double x, const struc
     return put_number(s, b, format, &number, 3);
 }
 
-/* ---- one value by its specification -------------------------------------------------------------------------------- */
+/* ---- one value by its specification ----------------------------------------------------------------------------- */
 
 static bool put_text(struct tstate *s, struct tbuilder *b, const struct tstring *string, const struct tformat *format) {
     size_t chars = string->chars, bytes = string->bytes;
@@ -170,5 +174,6 @@ bool template_put_formatted(struct tstate *s, struct tbuilder *b, struct tvalue 
     }
     if (template_is_number(v) && (!type || strchr("eEfFgGn%", type)))
         return put_real(s, b, template_real(v), format);
-    return template_fail(s, "ValueError", "Unknown format code '%c' for object of type '%s'", type, template_type_name(v));
+    return template_fail(s, "ValueError", "Unknown format code '%c' for object of type '%s'", type,
+                         template_type_name(v));
 }

@@ -24,7 +24,8 @@ static bool function_range(struct tstate *s, struct tvalue self, const struct tc
     if (range->step == 0)
         return template_fail(s, "ValueError", "range() arg 3 must not be zero");
     bool up = range->step > 0, any = up ? range->start < range->stop : range->start > range->stop;
-    uint64_t distance = up ? (uint64_t)range->stop - (uint64_t)range->start : (uint64_t)range->start - (uint64_t)range->stop;
+    uint64_t distance =
+        up ? (uint64_t)range->stop - (uint64_t)range->start : (uint64_t)range->start - (uint64_t)range->stop;
     uint64_t stride = up ? (uint64_t)range->step : 0 - (uint64_t)range->step;
     uint64_t count = any ? (distance - 1) / stride + 1 : 0;
     if (count > TEMPLATE_RANGE_MAX)
@@ -117,7 +118,7 @@ static bool function_raise(struct tstate *s, struct tvalue self, const struct tc
            template_fail(s, "raise_exception", "%.*s", (int)message->bytes, message->data);
 }
 
-/* ---- time ---------------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------------------------- */
 
 /* The format with what Python adds to C's: microseconds; and without zones, which a naive clock has not. */
 static bool clock_format(struct tstate *s, const struct tstring *format, const struct tstring **ret) {
@@ -162,7 +163,7 @@ static bool function_strftime_now(struct tstate *s, struct tvalue self, const st
     return template_string_copy(s, text, used - 1, ret);
 }
 
-/* ---- table ----------------------------------------------------------------------------------------------------------- */
+/* ---- table ------------------------------------------------------------------------------------------------------- */
 
 static const struct tbuiltin functions[] = {
     {"range", NULL, 0, function_range},

@@ -7,9 +7,9 @@
 #include "template_internal.h"
 
 enum { MEMORY_PER_BYTE = 64, MEMORY_PER_VALUE = 512 };
-static const size_t MEMORY_BYTES_MAX = (size_t)4 << 30;
+static const size_t memory_bytes_max = (size_t)4 << 30;
 
-/* ---- reading ------------------------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 static bool array_from_json(struct tstate *s, const json_value *json, struct tvalue *ret) {
     size_t count = json_count(json);
@@ -69,7 +69,7 @@ static void raise_limit(struct tstate *s, const json_value *json) {
     size_t bytes = 0, more;
     json_text(json, &bytes);
     if (size_mul(bytes, MEMORY_PER_BYTE, &more) && size_add(more, MEMORY_PER_VALUE, &more) &&
-        more <= MEMORY_BYTES_MAX - s->arena.limit_bytes)
+        more <= memory_bytes_max - s->arena.limit_bytes)
         s->arena.limit_bytes += more;
 }
 
@@ -81,7 +81,7 @@ bool template_from_json(struct tstate *s, const json_value *json, struct tvalue 
     return ok;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------- */
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
 
 struct json_writer {
     struct tbuilder builder;
@@ -231,7 +231,7 @@ static bool write_value(struct tstate *s, struct json_writer *w, struct tvalue v
     return ok;
 }
 
-/* ---- the filter ---------------------------------------------------------------------------------------------------- */
+/* ---- the filter ------------------------------------------------------------------------------------------------- */
 
 /* A number of blanks or a text; none keeps one line. A negative number is as zero: line breaks only. */
 static bool read_indent(struct tstate *s, struct tvalue v, struct json_writer *w) {

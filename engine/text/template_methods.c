@@ -5,7 +5,7 @@
 
 #include "template_internal.h"
 
-/* ---- dict ---------------------------------------------------------------------------------------------------------- */
+/* ---- dict ------------------------------------------------------------------------------------------------------- */
 
 static bool dict_get(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     const struct tpair *pair;
@@ -61,14 +61,18 @@ static bool dict_from_keys(struct tstate *s, struct tvalue self, const struct tc
 }
 
 static const struct tbuiltin dict_methods[] = {
-    {"get", "/key,default", 1, dict_get}, {"keys", "/", 0, dict_keys},   {"values", "/", 0, dict_values},
-    {"items", "/", 0, dict_items},        {"copy", "/", 0, copy_self},   {"fromkeys", "/iterable,value", 1, dict_from_keys},
+    {"get", "/key,default", 1, dict_get},
+    {"keys", "/", 0, dict_keys},
+    {"values", "/", 0, dict_values},
+    {"items", "/", 0, dict_items},
+    {"copy", "/", 0, copy_self},
+    {"fromkeys", "/iterable,value", 1, dict_from_keys},
     {0},
 };
 /* What the global function dict has, called on itself: dict.fromkeys(x). */
 static const struct tbuiltin dict_class_methods[] = {{"fromkeys", "/iterable,value", 1, dict_from_keys}, {0}};
 
-/* ---- list, tuple, range -------------------------------------------------------------------------------------------- */
+/* ---- list, tuple, range ----------------------------------------------------------------------------------------- */
 
 static bool sequence_count(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     struct titerator *it;
@@ -130,7 +134,7 @@ static const struct tbuiltin tuple_methods[] = {
     {0},
 };
 
-/* ---- float, cycler ------------------------------------------------------------------------------------------------- */
+/* ---- float, cycler ---------------------------------------------------------------------------------------------- */
 
 static bool float_is_integer(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     (void)s, (void)call;
@@ -157,7 +161,7 @@ static bool cycler_reset(struct tstate *s, struct tvalue self, const struct tcal
 
 static const struct tbuiltin cycler_methods[] = {{"next", "/", 0, cycler_next}, {"reset", "/", 0, cycler_reset}, {0}};
 
-/* ---- look-up ------------------------------------------------------------------------------------------------------- */
+/* ---- look-up ---------------------------------------------------------------------------------------------------- */
 
 static const struct tbuiltin *table_find(const struct tbuiltin *table, const struct tstring *name) {
     for (; table->name; table++)
@@ -212,7 +216,8 @@ static bool bind_method(struct tstate *s, struct tvalue object, const struct tbu
     return true;
 }
 
-static bool macro_property(struct tstate *s, const struct tmacro *macro, const struct tstring *name, struct tvalue *ret) {
+static bool macro_property(struct tstate *s, const struct tmacro *macro, const struct tstring *name,
+                           struct tvalue *ret) {
     const struct tnode *node = macro->node;
     if (template_is(name, "name"))
         *ret = node->macro.text ? template_of_string(node->macro.text) : template_none();

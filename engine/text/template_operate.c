@@ -8,7 +8,7 @@
 
 static const char *const symbols[] = {"+", "-", "*", "/", "//", "%", "** or pow()"};
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ---------------------------------------------------------------------------------------------------- */
 
 static bool fail_overflow(struct tstate *s) {
     return template_fail(s, "OverflowError", "integer result does not fit in 64 bits");
@@ -130,7 +130,7 @@ static bool reals(struct tstate *s, enum toperator operator, double a, double b,
     return true;
 }
 
-/* ---- sequences ----------------------------------------------------------------------------------------------------- */
+/* ---- sequences -------------------------------------------------------------------------------------------------- */
 
 /* As markupsafe joins: when one side is marked safe, the other is escaped and the result is safe. */
 static bool add_text(struct tstate *s, const struct tstring *a, const struct tstring *b, struct tvalue *ret) {
@@ -177,7 +177,8 @@ static bool is_sequence(struct tvalue v) { return v.kind == TV_STRING || v.kind 
 static bool multiply_sequence(struct tstate *s, struct tvalue a, struct tvalue b, struct tvalue *ret) {
     struct tvalue sequence = is_sequence(a) ? a : b, times = is_sequence(a) ? b : a;
     if (!template_is_integral(times))
-        return template_fail(s, "TypeError", "can't multiply sequence by non-int of type '%s'", template_type_name(times));
+        return template_fail(s, "TypeError", "can't multiply sequence by non-int of type '%s'",
+                             template_type_name(times));
     return sequence.kind == TV_STRING ? repeat_text(s, sequence.string, template_integer(times), ret)
                                       : repeat_list(s, sequence, template_integer(times), ret);
 }
@@ -225,7 +226,7 @@ bool template_negate(struct tstate *s, struct tvalue v, bool negative, struct tv
     return true;
 }
 
-/* ---- subscripts ---------------------------------------------------------------------------------------------------- */
+/* ---- subscripts ------------------------------------------------------------------------------------------------- */
 
 /* Whether index `at`, counted from the end when negative, is inside; *ret_index is it from the start. */
 static bool index_inside(int64_t at, size_t count, size_t *ret_index) {
@@ -354,7 +355,7 @@ bool template_attribute(struct tstate *s, struct tvalue object, const struct tst
     return !template_is_missing(*ret) || undefined_in(s, object, key, false, ret);
 }
 
-/* ---- slices -------------------------------------------------------------------------------------------------------- */
+/* ---- slices ----------------------------------------------------------------------------------------------------- */
 
 struct bounds {
     int64_t start, step;

@@ -7,7 +7,7 @@
 
 #include "template_internal.h"
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ---------------------------------------------------------------------------------------------------- */
 
 /* Shortest digits that read back as x, in Python's layout: plain between 1e-4 and 1e16, scientific outside. */
 void template_float_text(double x, char text[TEMPLATE_FLOAT_TEXT]) {
@@ -27,7 +27,7 @@ void template_float_text(double x, char text[TEMPLATE_FLOAT_TEXT]) {
         strcpy(text, digits);
 }
 
-/* ---- text ---------------------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------------------------- */
 
 static bool put_escaped_code(struct tstate *s, struct tbuilder *b, uint32_t code) {
     char text[16];
@@ -55,7 +55,7 @@ static bool put_text_repr(struct tstate *s, struct tbuilder *b, const struct tst
     return ok && template_put(s, b, &quote, 1) && (!string->markup || template_put_text(s, b, ")"));
 }
 
-/* ---- collections --------------------------------------------------------------------------------------------------- */
+/* ---- collections ------------------------------------------------------------------------------------------------ */
 
 static bool put_items(struct tstate *s, struct tbuilder *b, const struct tlist *list, const char *open,
                       const char *close) {
@@ -181,7 +181,7 @@ bool template_repr(struct tstate *s, struct tvalue v, const struct tstring **ret
     return true;
 }
 
-/* ---- markup -------------------------------------------------------------------------------------------------------- */
+/* ---- markup ----------------------------------------------------------------------------------------------------- */
 
 bool template_escape(struct tstate *s, const struct tstring *string, struct tvalue *ret) {
     struct tbuilder b = {0};

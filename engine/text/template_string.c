@@ -4,7 +4,7 @@
 
 #include "template_internal.h"
 
-/* ---- UTF-8 (always valid here: sources and JSON are checked at the door) -------------------------------------------- */
+/* ---- UTF-8 (always valid here: sources and JSON are checked at the door) ---------------------------------------- */
 
 size_t template_utf8_count(const char *data, size_t bytes) {
     size_t count = 0;
@@ -68,7 +68,7 @@ size_t template_string_offset(const struct tstring *string, size_t chars) {
     return offset;
 }
 
-/* ---- construction -------------------------------------------------------------------------------------------------- */
+/* ---- construction ----------------------------------------------------------------------------------------------- */
 
 bool template_string_view(struct tstate *s, const char *data, size_t bytes, struct tvalue *ret) {
     struct tstring *string = template_alloc(s, 1, sizeof *string);
@@ -153,7 +153,7 @@ bool template_find(struct tstate *s, const char *data, size_t bytes, const char 
     return template_work_bytes(s, *ret_offset);
 }
 
-/* ---- builder ------------------------------------------------------------------------------------------------------- */
+/* ---- builder ---------------------------------------------------------------------------------------------------- */
 
 bool template_put(struct tstate *s, struct tbuilder *b, const char *data, size_t bytes) {
     struct tbuffer *buffer = b->buffer;
@@ -207,5 +207,12 @@ bool template_built(struct tstate *s, struct tbuilder *b, struct tvalue *ret) {
     string->chars = b->chars;
     string->buffer = b->buffer;
     *ret = template_of_string(string);
+    return true;
+}
+
+bool template_built_constant(struct tstate *s, struct tbuilder *b, struct tvalue *ret) {
+    if (!template_built(s, b, ret))
+        return false;
+    ((struct tstring *)ret->string)->buffer = NULL;
     return true;
 }

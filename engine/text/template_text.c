@@ -4,7 +4,7 @@
 
 #include "template_text_internal.h"
 
-/* ---- case ---------------------------------------------------------------------------------------------------------- */
+/* ---- case ------------------------------------------------------------------------------------------------------- */
 
 static bool text_upper(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     (void)call;
@@ -46,7 +46,8 @@ static bool text_swapcase(struct tstate *s, struct tvalue self, const struct tca
     struct tbuilder b = {0};
     for (size_t i = 0, step; i < self.string->bytes; i += step) {
         uint32_t code = template_utf8_at(self.string->data + i, &step), codes[TEMPLATE_CASE_CODES];
-        unsigned count = template_char_map(code, template_char_case(code) == TCASE_LOWER ? TCASE_UPPER : TCASE_LOWER, codes);
+        unsigned count =
+            template_char_map(code, template_char_case(code) == TCASE_LOWER ? TCASE_UPPER : TCASE_LOWER, codes);
         for (unsigned k = 0; k < count; k++)
             if (!template_put_code(s, &b, codes[k]))
                 return false;
@@ -67,7 +68,7 @@ static bool text_casefold(struct tstate *s, struct tvalue self, const struct tca
     return template_built(s, &b, ret);
 }
 
-/* ---- classes --------------------------------------------------------------------------------------------------------- */
+/* ---- classes ----------------------------------------------------------------------------------------------------- */
 
 /* Whether every character passes; the empty string answers `empty`. */
 static bool all_chars(struct tstate *s, const struct tstring *string, bool (*passes)(uint32_t), bool empty,
@@ -143,7 +144,7 @@ static bool text_istitle(struct tstate *s, struct tvalue self, const struct tcal
     return template_work_bytes(s, self.string->bytes);
 }
 
-/* ---- padding --------------------------------------------------------------------------------------------------------- */
+/* ---- padding ----------------------------------------------------------------------------------------------------- */
 
 bool template_text_pad(struct tstate *s, const struct tstring *string, int64_t width, char align, uint32_t fill,
                        struct tvalue *ret) {
@@ -158,7 +159,8 @@ bool template_text_pad(struct tstate *s, const struct tstring *string, int64_t w
     return true;
 }
 
-static bool text_justify(struct tstate *s, struct tvalue self, const struct tcall *call, char align, struct tvalue *ret) {
+static bool text_justify(struct tstate *s, struct tvalue self, const struct tcall *call, char align,
+                         struct tvalue *ret) {
     int64_t width;
     uint32_t fill = ' ';
     size_t step;
@@ -211,7 +213,7 @@ static bool text_expandtabs(struct tstate *s, struct tvalue self, const struct t
     return template_built(s, &b, ret);
 }
 
-/* ---- format ---------------------------------------------------------------------------------------------------------- */
+/* ---- format ------------------------------------------------------------------------------------------------------ */
 
 static bool text_format(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     return template_format_braces(s, self.string, call, ret);
@@ -224,7 +226,7 @@ static bool text_format_map(struct tstate *s, struct tvalue self, const struct t
     return template_format_braces(s, self.string, &named, ret);
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 const struct tbuiltin template_string_methods[] = {
     {"strip", "/chars", 0, template_text_strip},

@@ -6,14 +6,14 @@
 #include "template_internal.h"
 
 /* Each is the str method of the same name; `self` is a string. */
-tbuiltin_function template_text_find, template_text_rfind, template_text_index, template_text_rindex, template_text_count,
-    template_text_startswith, template_text_endswith, template_text_removeprefix, template_text_removesuffix,
-    template_text_strip, template_text_lstrip, template_text_rstrip, template_text_replace, template_text_split,
-    template_text_rsplit, template_text_splitlines, template_text_partition, template_text_rpartition,
-    template_text_join;
+tbuiltin_function template_text_find, template_text_rfind, template_text_index, template_text_rindex,
+    template_text_count, template_text_startswith, template_text_endswith, template_text_removeprefix,
+    template_text_removesuffix, template_text_strip, template_text_lstrip, template_text_rstrip, template_text_replace,
+    template_text_split, template_text_rsplit, template_text_splitlines, template_text_partition,
+    template_text_rpartition, template_text_join;
 
-bool template_text_strip_ends(struct tstate *s, const struct tstring *string, struct tvalue chars, bool left, bool right,
-                              struct tvalue *ret);
+bool template_text_strip_ends(struct tstate *s, const struct tstring *string, struct tvalue chars, bool left,
+                              bool right, struct tvalue *ret);
 /* `count` below zero replaces all. */
 bool template_text_replace_all(struct tstate *s, const struct tstring *string, const struct tstring *old,
                                const struct tstring *by, int64_t count, struct tvalue *ret);

@@ -53,7 +53,7 @@ const char *template_object_name(struct tvalue v) {
     return v.kind == TV_STRING && v.string->markup ? "markupsafe.Markup object" : names[v.kind];
 }
 
-/* ---- undefined ----------------------------------------------------------------------------------------------------- */
+/* ---- undefined -------------------------------------------------------------------------------------------------- */
 
 bool template_fail_undefined(struct tstate *s, const struct tundefined *undefined) {
     const char *kind = undefined->unsafe ? "SecurityError" : "UndefinedError";
@@ -94,7 +94,7 @@ bool template_undefined_name(struct tstate *s, const struct tstring *name, struc
     return true;
 }
 
-/* ---- truth and length ---------------------------------------------------------------------------------------------- */
+/* ---- truth and length ------------------------------------------------------------------------------------------- */
 
 /* False when the value has no length. */
 static bool sized(struct tvalue v, size_t *ret) {
@@ -150,7 +150,7 @@ bool template_truth(struct tstate *s, struct tvalue v, bool *ret) {
     return true;
 }
 
-/* ---- equality ------------------------------------------------------------------------------------------------------ */
+/* ---- equality --------------------------------------------------------------------------------------------------- */
 
 /* Exact comparison of an integer with a real, as Python does: no rounding of the integer. */
 static int compare_int_real(int64_t n, double x) {
@@ -247,7 +247,7 @@ bool template_equal(struct tstate *s, struct tvalue a, struct tvalue b, bool *re
     return ok;
 }
 
-/* ---- order --------------------------------------------------------------------------------------------------------- */
+/* ---- order ------------------------------------------------------------------------------------------------------ */
 
 static bool less_text(struct tstate *s, const struct tstring *a, const struct tstring *b, bool *ret) {
     size_t common = a->bytes < b->bytes ? a->bytes : b->bytes;
@@ -257,7 +257,8 @@ static bool less_text(struct tstate *s, const struct tstring *a, const struct ts
 }
 
 /* Python's rule: the first pair that differs decides with the operator itself, then the lengths do. */
-static bool less_lists(struct tstate *s, const struct tlist *a, const struct tlist *b, const char *operator, bool *ret) {
+static bool less_lists(struct tstate *s, const struct tlist *a, const struct tlist *b, const char *operator,
+                       bool * ret) {
     for (size_t i = 0; i < a->count && i < b->count; i++) {
         bool equal;
         if (!template_work(s, 1) || !template_equal(s, a->items[i], b->items[i], &equal))
@@ -291,7 +292,7 @@ bool template_less(struct tstate *s, struct tvalue a, struct tvalue b, const cha
                          template_type_name(swapped ? b : a), template_type_name(swapped ? a : b));
 }
 
-/* ---- membership ---------------------------------------------------------------------------------------------------- */
+/* ---- membership ------------------------------------------------------------------------------------------------- */
 
 static bool contains_text(struct tstate *s, const struct tstring *string, struct tvalue item, bool *ret) {
     if (item.kind != TV_STRING)

@@ -56,7 +56,7 @@ const char *tokenizer_token_text(const struct tokenizer *tokenizer, int32_t id, 
 /* Whether the id is an added token marked special; false for ids out of range. */
 bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id);
 
-/* ---- settings beside the tokenizer: special tokens and the chat template's source ----------------------------------- */
+/* ---- settings beside the tokenizer: special tokens and the chat template's source ------------------------------- */
 
 /* Strings are malloc'ed and NUL-terminated, or NULL where the files name none. */
 struct text_settings {
@@ -69,8 +69,8 @@ struct text_settings {
 /* Reads tokenizer_config.json, special_tokens_map.json and chat_template.jinja of `folder`, each where present;
  * tokenizer_config.json wins over special_tokens_map.json, chat_template.jinja over both. Errors: INPUT, IO, MEMORY. */
 moesaic_status text_settings_read(const char *folder, struct text_settings *ret_settings, moesaic_error *error);
-/* The same files one by one, from memory: their names in the order they are applied, NULL-terminated, and the applying of
- * one. `where` goes into messages. A failure leaves what was applied before; text_settings_done frees it. */
+/* The same files one by one, from memory: their names in the order they are applied, NULL-terminated, and the applying
+ * of one. `where` goes into messages. A failure leaves what was applied before; text_settings_done frees it. */
 extern const char *const text_settings_files[];
 moesaic_status text_settings_apply(struct text_settings *settings, const char *name, const char *text, size_t bytes,
                                    const char *where, moesaic_error *error);
@@ -79,19 +79,20 @@ void text_settings_done(struct text_settings *settings); /* accepts a zeroed str
 /* ---- chat template ----------------------------------------------------------------------------------------------- */
 
 /* A compiled chat template: the part of Jinja that published templates use, with the settings and the additions of
- * transformers' apply_chat_template (trim_blocks, lstrip_blocks, loop controls, `generation`, tojson without HTML escapes,
- * raise_exception, strftime_now, the immutable sandbox). Integers have 64 bits; an overflow is an error. Steps, memory,
- * output and depth are bounded, so that no template runs away. Immutable: any number of threads may render at once. */
+ * transformers' apply_chat_template (trim_blocks, lstrip_blocks, loop controls, `generation`, tojson without HTML
+ * escapes, raise_exception, strftime_now, the immutable sandbox). Integers have 64 bits; an overflow is an error.
+ * Steps, memory, output and depth are bounded, so that no template runs away. Immutable: any number of threads may
+ * render at once. */
 struct chat_template;
 
 /* Compiles `bytes` bytes of UTF-8; `where` (usually the file name) goes into messages. The source is not needed
  * afterwards. Errors: INPUT naming the reference's Python exception and the line, MEMORY. */
-moesaic_status chat_template_create(const char *source, size_t bytes, const char *where, struct chat_template **ret_template,
-                                    moesaic_error *error);
+moesaic_status chat_template_create(const char *source, size_t bytes, const char *where,
+                                    struct chat_template **ret_template, moesaic_error *error);
 void chat_template_destroy(struct chat_template *chat); /* accepts NULL */
 
-/* What a conversation offers to its template. Everything belongs to the caller and is only read. As in transformers, keys
- * of a message whose value is null are dropped, and a message's reasoning is offered as `thinking` and
+/* What a conversation offers to its template. Everything belongs to the caller and is only read. As in transformers,
+ * keys of a message whose value is null are dropped, and a message's reasoning is offered as `thinking` and
  * `reasoning_content` alike. */
 struct chat_template_input {
     const json_value *messages;  /* array of at least one object */

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-/* ---- building ----------------------------------------------------------------------------------------------------- */
+/* ---- building --------------------------------------------------------------------------------------------------- */
 
 /* The component under `key`, or one whose value is NULL when the file has none. */
 static struct component part(const json_value *root, const char *where, const char *key) {
@@ -124,7 +124,7 @@ void tokenizer_destroy(struct tokenizer *tokenizer) {
     free(tokenizer);
 }
 
-/* ---- asking ------------------------------------------------------------------------------------------------------- */
+/* ---- asking ----------------------------------------------------------------------------------------------------- */
 
 size_t tokenizer_size(const struct tokenizer *tokenizer) { return tokenizer->size; }
 
@@ -161,7 +161,7 @@ const char *tokenizer_decode_text(const struct tokenizer *tokenizer, int32_t id,
     return added->match;
 }
 
-/* ---- encoding ----------------------------------------------------------------------------------------------------- */
+/* ---- encoding --------------------------------------------------------------------------------------------------- */
 
 static moesaic_status run_text(struct encode_run *run, size_t bytes, bool parse_special, struct id_list *ids) {
     const struct tokenizer *tokenizer = run->tokenizer;

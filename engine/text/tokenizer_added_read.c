@@ -36,7 +36,7 @@ static moesaic_status reserve(struct added_vocab *added, size_t count, moesaic_e
     return MOESAIC_OK;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 static moesaic_status read_flags(struct added_token *token, const struct component *component, moesaic_error *error) {
     const struct {
@@ -151,7 +151,7 @@ static moesaic_status sort_tokens(struct added_vocab *added, const char *where, 
     return MOESAIC_OK;
 }
 
-/* ---- tries -------------------------------------------------------------------------------------------------------- */
+/* ---- tries ------------------------------------------------------------------------------------------------------ */
 
 static const char *match_text(const struct added_token *token, size_t *ret_bytes) {
     *ret_bytes = token->match ? token->match_bytes : token->bytes;

@@ -4,7 +4,7 @@
 
 #include <xxhash.h>
 
-/* ---- scratch of one call -------------------------------------------------------------------------------------------- */
+/* ---- scratch of one call ---------------------------------------------------------------------------------------- */
 
 enum {
     SMALL_WORD = 32,         /* symbols: up to here a scan finds the next merge faster than a heap */
@@ -45,7 +45,7 @@ static void work_done(struct bpe_work *work) {
     free(work->heap);
 }
 
-/* ---- characters to tokens --------------------------------------------------------------------------------------------- */
+/* ---- characters to tokens ---------------------------------------------------------------------------------------- */
 
 static moesaic_status no_token(struct bpe_work *work, uint32_t code) {
     return status_set(work->run->error, MOESAIC_E_INPUT,
@@ -128,7 +128,7 @@ static moesaic_status spell(struct bpe_work *work, const char *text, size_t byte
     return status;
 }
 
-/* ---- merging ------------------------------------------------------------------------------------------------------------ */
+/* ---- merging ----------------------------------------------------------------------------------------------------- */
 
 /* Few symbols: look for the lowest rank, leftmost, merge, repeat. */
 static void merge_small(const struct bpe *bpe, int32_t *symbols, size_t *io_count) {
@@ -173,7 +173,8 @@ static void sift_down(struct heap_entry *heap, size_t count, size_t at) {
 static bool heap_push(struct bpe_work *work, struct heap_entry entry) {
     if (work->heap_count == work->heap_capacity) {
         size_t capacity = work->heap_capacity ? 2 * work->heap_capacity : 256;
-        struct heap_entry *heap = capacity > SIZE_MAX / sizeof *heap ? NULL : realloc(work->heap, capacity * sizeof *heap);
+        struct heap_entry *heap =
+            capacity > SIZE_MAX / sizeof *heap ? NULL : realloc(work->heap, capacity * sizeof *heap);
         if (!heap)
             return false;
         work->heap = heap;
@@ -254,7 +255,7 @@ static moesaic_status merge_large(struct bpe_work *work) {
     return MOESAIC_OK;
 }
 
-/* ---- words -------------------------------------------------------------------------------------------------------------- */
+/* ---- words ------------------------------------------------------------------------------------------------------- */
 
 static moesaic_status encode_word(struct bpe_work *work, const char *text, size_t bytes) {
     moesaic_status status = spell(work, text, bytes);

@@ -2,10 +2,10 @@
 /* Decoding: the tokens' texts run through the decoders one after another, as far as each can tell without the rest. */
 #include "tokenizer_internal.h"
 
-/* ---- stages ------------------------------------------------------------------------------------------------------- */
+/* ---- stages ----------------------------------------------------------------------------------------------------- */
 
-/* A decoder maps a list of tokens to a list of tokens. Here the list comes piece by piece: text of the current token (in
- * whole characters), the token's end, the list's end. Each stage passes on what no later piece can change, so that
+/* A decoder maps a list of tokens to a list of tokens. Here the list comes piece by piece: text of the current token
+ * (in whole characters), the token's end, the list's end. Each stage passes on what no later piece can change, so that
  * decoding everything at once and decoding id by id are the same thing. */
 struct stage {
     const struct decoder *decoder;
@@ -97,7 +97,7 @@ static moesaic_status replace_held(struct tokenizer_stream *stream, size_t at, c
     return status == MOESAIC_OK && made->bytes ? take_text(stream, at + 1, made->data, made->bytes) : status;
 }
 
-/* ---- ByteLevel ---------------------------------------------------------------------------------------------------- */
+/* ---- ByteLevel -------------------------------------------------------------------------------------------------- */
 
 /* Appends the bytes that a token's characters stand for; a token with any other character stands for itself. */
 static bool append_bytes(struct text_buffer *out, const char *text, size_t bytes) {
@@ -134,7 +134,7 @@ static moesaic_status finish_bytes(struct tokenizer_stream *stream, size_t at) {
     return take_token(stream, at + 1, stage->made.data, stage->made.bytes);
 }
 
-/* ---- ByteFallback -------------------------------------------------------------------------------------------------- */
+/* ---- ByteFallback ----------------------------------------------------------------------------------------------- */
 
 /* Byte of a token such as "<0x0A>", -1 for others. As Rust's number parser, takes a plus sign for a digit. */
 static int fallback_byte(const char *text, size_t bytes) {
@@ -180,7 +180,7 @@ static moesaic_status end_fallback(struct tokenizer_stream *stream, size_t at) {
     return status == MOESAIC_OK ? take_token(stream, at + 1, stage->current.data, bytes) : status;
 }
 
-/* ---- Strip, Metaspace, BPEDecoder ----------------------------------------------------------------------------------- */
+/* ---- Strip, Metaspace, BPEDecoder ------------------------------------------------------------------------------- */
 
 static moesaic_status pass_held_strip(struct tokenizer_stream *stream, size_t at, size_t count) {
     const struct decoder *decoder = stream->stages[at].decoder;
@@ -262,7 +262,7 @@ static moesaic_status finish_suffix(struct tokenizer_stream *stream, size_t at) 
     return status == MOESAIC_OK ? take_end(stream, at + 1) : status;
 }
 
-/* ---- the chain ------------------------------------------------------------------------------------------------------ */
+/* ---- the chain -------------------------------------------------------------------------------------------------- */
 
 static moesaic_status take_text(struct tokenizer_stream *stream, size_t at, const char *text, size_t bytes) {
     if (at == stream->count)
@@ -335,7 +335,7 @@ static moesaic_status take_finish(struct tokenizer_stream *stream, size_t at) {
     return status == MOESAIC_OK ? take_finish(stream, at + 1) : status;
 }
 
-/* ---- streams -------------------------------------------------------------------------------------------------------- */
+/* ---- streams ---------------------------------------------------------------------------------------------------- */
 
 static void stream_reset(struct tokenizer_stream *stream) {
     stream->tokens = 0;
@@ -424,7 +424,7 @@ moesaic_status tokenizer_stream_finish(struct tokenizer_stream *stream, const ch
     return MOESAIC_OK;
 }
 
-/* ---- all at once ---------------------------------------------------------------------------------------------------- */
+/* ---- all at once ------------------------------------------------------------------------------------------------ */
 
 static moesaic_status check_ids(const struct tokenizer *tokenizer, const int32_t *ids, size_t count,
                                 moesaic_error *error) {

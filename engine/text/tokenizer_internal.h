@@ -38,7 +38,7 @@ moesaic_status component_pattern(const struct component *component, struct patte
 /* Copies a text with a NUL behind it. */
 moesaic_status tokenizer_copy_text(const char *text, size_t bytes, char **ret_copy, moesaic_error *error);
 
-/* ---- vocabulary --------------------------------------------------------------------------------------------------- */
+/* ---- vocabulary ------------------------------------------------------------------------------------------------- */
 
 struct token {
     const char *text; /* in the pool, NUL-terminated */
@@ -59,7 +59,7 @@ void vocab_done(struct vocab *vocab);
 const struct token *vocab_find(const struct vocab *vocab, const char *text, size_t bytes); /* NULL: none */
 const struct token *vocab_at(const struct vocab *vocab, int32_t id);                       /* NULL: none */
 
-/* ---- the text on its way ------------------------------------------------------------------------------------------ */
+/* ---- the text on its way ---------------------------------------------------------------------------------------- */
 
 /* A stretch of the current text, or a token already found (id >= 0). `origin_bytes` counts the leading bytes that come
  * from the first character of the whole text: the Metaspace scheme "first" looks for them. */
@@ -110,7 +110,7 @@ typedef moesaic_status run_map(struct encode_run *run, const void *stage, const 
                                size_t *io_origin, struct text_buffer *out);
 moesaic_status run_map_pieces(struct encode_run *run, run_map *map, const void *stage);
 
-/* ---- added tokens --------------------------------------------------------------------------------------------------- */
+/* ---- added tokens ----------------------------------------------------------------------------------------------- */
 
 struct added_token {
     char *text;  /* content */
@@ -144,7 +144,7 @@ moesaic_status added_split(struct encode_run *run, const struct added_trie *trie
 const struct added_token *added_find(const struct added_vocab *added, const char *text, size_t bytes);
 const struct added_token *added_at(const struct added_vocab *added, int32_t id);
 
-/* ---- normalizers ------------------------------------------------------------------------------------------------------ */
+/* ---- normalizers ------------------------------------------------------------------------------------------------- */
 
 typedef enum normalizer_kind {
     NORMALIZER_FORM,
@@ -181,7 +181,7 @@ run_map bytes_to_characters;
 uint32_t byte_character(unsigned char byte);
 int character_byte(uint32_t code);
 
-/* ---- pre-tokenizers ----------------------------------------------------------------------------------------------------- */
+/* ---- pre-tokenizers ---------------------------------------------------------------------------------------------- */
 
 typedef enum splitter_kind { SPLITTER_PATTERN, SPLITTER_BYTES, SPLITTER_METASPACE, SPLITTER_LENGTH } splitter_kind;
 typedef enum split_behavior {
@@ -215,7 +215,7 @@ moesaic_status splitters_run(struct encode_run *run);
 moesaic_status metaspace_read(const struct component *component, const char **ret_replacement, size_t *ret_bytes,
                               prepend_scheme *ret_prepend, bool *ret_split, moesaic_error *error);
 
-/* ---- models --------------------------------------------------------------------------------------------------------------- */
+/* ---- models ------------------------------------------------------------------------------------------------------ */
 
 struct bpe;
 moesaic_status bpe_read(const struct vocab *vocab, const struct component *component, struct bpe **ret_bpe,
@@ -233,13 +233,13 @@ moesaic_status unigram_run(struct encode_run *run, const struct unigram *unigram
 /* Ids of "<0x00>" to "<0xFF>", -1 where the vocabulary has none. */
 void vocab_byte_ids(const struct vocab *vocab, int32_t ret_ids[256]);
 
-/* ---- post-processor ----------------------------------------------------------------------------------------------------- */
+/* ---- post-processor ---------------------------------------------------------------------------------------------- */
 
 enum { POST_TEXT = -1 };
 /* What is put around the text: ids, and POST_TEXT where the text goes. */
 moesaic_status post_read(struct id_list *post, const struct component *component, moesaic_error *error);
 
-/* ---- decoder ---------------------------------------------------------------------------------------------------------------- */
+/* ---- decoder ----------------------------------------------------------------------------------------------------- */
 
 typedef enum decoder_kind {
     DECODER_BYTES,
@@ -266,7 +266,7 @@ struct decoders {
 moesaic_status decoders_read(struct decoders *decoders, const struct component *component, moesaic_error *error);
 void decoders_done(struct decoders *decoders);
 
-/* ---- tokenizer ---------------------------------------------------------------------------------------------------------------- */
+/* ---- tokenizer --------------------------------------------------------------------------------------------------- */
 
 struct tokenizer {
     struct vocab vocab;

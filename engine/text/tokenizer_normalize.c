@@ -2,7 +2,7 @@
 /* Normalizers: what happens to the text between added tokens before it is split. */
 #include "tokenizer_internal.h"
 
-/* ---- running ------------------------------------------------------------------------------------------------------ */
+/* ---- running ---------------------------------------------------------------------------------------------------- */
 
 /* Bytes of the first character written since `begin`, when the old text began at the origin: whatever a character turns
  * into, the first of it comes from there. */
@@ -146,7 +146,7 @@ moesaic_status normalizers_run(struct encode_run *run) {
     return MOESAIC_OK;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 static moesaic_status read_prepend(struct normalizer *normalizer, const struct component *component,
                                    moesaic_error *error) {

@@ -2,7 +2,7 @@
 /* Pre-tokenizers: cutting the normalized text into the words that the model sees. */
 #include "tokenizer_internal.h"
 
-/* ---- running ------------------------------------------------------------------------------------------------------ */
+/* ---- running ---------------------------------------------------------------------------------------------------- */
 
 /* One piece being cut: segments come in order, matches and what lies between them. */
 struct cut {
@@ -139,7 +139,8 @@ static moesaic_status map_metaspace(struct encode_run *run, const void *stage, c
     size_t n = splitter->replacement_bytes;
     /* A blank becomes the replacement, so that either at the start is enough. */
     bool begins = *text == ' ' || (bytes >= n && memcmp(text, splitter->replacement, n) == 0);
-    bool prepend = !begins && (splitter->prepend == PREPEND_ALWAYS || (splitter->prepend == PREPEND_FIRST && *io_origin));
+    bool prepend =
+        !begins && (splitter->prepend == PREPEND_ALWAYS || (splitter->prepend == PREPEND_FIRST && *io_origin));
     if (prepend && !text_buffer_append(out, splitter->replacement, n))
         return run_no_memory(run);
     moesaic_status status =

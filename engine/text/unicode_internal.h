@@ -9,7 +9,8 @@
 
 enum { UNICODE_UTF8_MAX = 4 };
 
-/* Whether [text, text + bytes) is well-formed UTF-8 (Unicode table 3-7); if not, *ret_offset is where it first fails. */
+/* Whether [text, text + bytes) is well-formed UTF-8 (Unicode table 3-7); if not, *ret_offset is where it first
+ * fails. */
 bool unicode_valid(const char *text, size_t bytes, size_t *ret_offset);
 
 /* Length of the character that starts with `lead`, of well-formed text. */
@@ -59,7 +60,7 @@ typedef enum unicode_form { UNICODE_NFC, UNICODE_NFD, UNICODE_NFKC, UNICODE_NFKD
  * characters are left as they are. Linear up to sorting runs of marks. False: no memory. */
 bool unicode_normalize(unicode_form form, const char *text, size_t bytes, struct text_buffer *out);
 
-/* ---- properties (Unicode 16, as the reference's) ------------------------------------------------------------------ */
+/* ---- properties (Unicode 16, as the reference's) ---------------------------------------------------------------- */
 
 bool unicode_is_space(uint32_t code); /* White_Space */
 bool unicode_is_word(uint32_t code);  /* \w of UTS 18: Alphabetic, marks, decimal digits, connectors, joiners */

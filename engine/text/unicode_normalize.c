@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Normalization forms in linear time over utf8proc's tables, held to the Unicode version of the reference tokenizers. */
+/* Normalization forms in linear time over utf8proc's tables, held to the Unicode version of the reference
+ * tokenizers. */
 #include "unicode_internal.h"
 
 #include <utf8proc.h>

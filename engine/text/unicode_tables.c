@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Characters that Unicode 15, 15.1 and 16 added: what the reference tokenizers know and PCRE2 10.42 (Unicode 14) does not. */
+/* Characters that Unicode 15, 15.1 and 16 added: what the reference tokenizers know and PCRE2 10.42 (Unicode 14) does
+ * not. */
 #include "unicode_internal.h"
 
 /* General categories from the Unicode Character Database, DerivedGeneralCategory.txt 16.0 against 14.0. One character

@@ -54,10 +54,10 @@ typedef struct moesaic_compress_result {
     moesaic_compressed_part *part; /* [parts], freed with moesaic_free; its strings are static */
 } moesaic_compress_result;
 
-/* Compresses the checkpoint `model` into an artifact at `path`: written beside it and renamed when it is whole. The same
- * model, text, recipe and tokens give the same bytes, whatever the threads and the instruction set.
- * Errors: USAGE (recipe: names the key), INPUT (calibration text too short), IO (naming the file), MEMORY, NONFINITE,
- * CANCELLED. After IO, CANCELLED or a kill, `resume` goes on behind the last finished layer. */
+/* Compresses the checkpoint `model` into an artifact at `path`: written beside it and renamed when it is whole. The
+ * same model, text, recipe and tokens give the same bytes, whatever the threads and the instruction set. Errors: USAGE
+ * (recipe: names the key), INPUT (calibration text too short), IO (naming the file), MEMORY, NONFINITE, CANCELLED.
+ * After IO, CANCELLED or a kill, `resume` goes on behind the last finished layer. */
 MOESAIC_API moesaic_status moesaic_compress(const moesaic_model *model, const char *path,
                                             const moesaic_compress_options *options,
                                             moesaic_compress_result *ret_result, moesaic_error *error);

@@ -81,15 +81,15 @@ MOESAIC_API moesaic_status moesaic_model_tensor_get(const moesaic_model *model, 
  * the first part that differs. */
 MOESAIC_API moesaic_status moesaic_model_verify(const moesaic_model *model, moesaic_error *error);
 
-/* Where the bundled model lies: $MOESAIC_BUNDLED_MODEL, the installed data folder, or the source tree it was built from.
- * A static string; NULL when none of them holds one. Thread-safe. */
+/* Where the bundled model lies: $MOESAIC_BUNDLED_MODEL, the installed data folder, or the source tree it was built
+ * from. A static string; NULL when none of them holds one. Thread-safe. */
 MOESAIC_API const char *moesaic_bundled_model_path(void);
 
 /* Frees memory that a function of the library returned and said to free with it. NULL is accepted. */
 MOESAIC_API void moesaic_free(void *memory);
 
-/* Messages of the library to the program: level 0 error, 1 warning, 2 information, 3 detail. Without a callback they are
- * dropped; the library never prints. The callback may come from any thread and must not call the library.
+/* Messages of the library to the program: level 0 error, 1 warning, 2 information, 3 detail. Without a callback they
+ * are dropped; the library never prints. The callback may come from any thread and must not call the library.
  * Process-wide. */
 typedef void moesaic_log_callback(void *user, int level, const char *line);
 MOESAIC_API void moesaic_log_set(moesaic_log_callback *callback, void *user);

@@ -16,8 +16,8 @@ typedef struct moesaic_sequence moesaic_sequence;
 
 typedef struct moesaic_sequence_options {
     size_t size;              /* sizeof(moesaic_sequence_options) */
-    uint32_t capacity_tokens; /* most tokens, prompt and answer; 0: the model's max_position. Fixes the regime of `dynamic`
-                                 and `longrope` position encodings for the life of the sequence. */
+    uint32_t capacity_tokens; /* most tokens, prompt and answer; 0: the model's max_position. Fixes the regime of
+                                 `dynamic` and `longrope` position encodings for the life of the sequence. */
 } moesaic_sequence_options;
 
 /* Errors: USAGE (capacity), MEMORY. */
@@ -25,8 +25,8 @@ MOESAIC_API moesaic_status moesaic_sequence_create(moesaic_engine *engine, const
                                                    moesaic_sequence **ret_sequence, moesaic_error *error);
 MOESAIC_API void moesaic_sequence_destroy(moesaic_sequence *sequence); /* NULL is accepted */
 
-/* Appends ids to the text; they are evaluated by the next generate or evaluate. Errors: INPUT (id out of range, named by
- * position), USAGE (capacity), MEMORY. */
+/* Appends ids to the text; they are evaluated by the next generate or evaluate. Errors: INPUT (id out of range, named
+ * by position), USAGE (capacity), MEMORY. */
 MOESAIC_API moesaic_status moesaic_sequence_append(moesaic_sequence *sequence, const int32_t *ids, size_t count,
                                                    moesaic_error *error);
 /* Tokenizes and appends. `special` as in moesaic_tokenize. */

@@ -10,8 +10,8 @@ extern "C" {
 #endif
 
 /* Ids of the UTF-8 text [text, text + bytes). `special` adds what the tokenizer's own template adds (BOS and the like);
- * special tokens written in the text are recognised either way. *ret_ids is freed with moesaic_free and is not NULL even
- * when *ret_count is 0. Thread-safe. Errors: INPUT with the byte offset of invalid UTF-8, MEMORY. */
+ * special tokens written in the text are recognised either way. *ret_ids is freed with moesaic_free and is not NULL
+ * even when *ret_count is 0. Thread-safe. Errors: INPUT with the byte offset of invalid UTF-8, MEMORY. */
 MOESAIC_API moesaic_status moesaic_tokenize(const moesaic_model *model, const char *text, size_t bytes, bool special,
                                             int32_t **ret_ids, size_t *ret_count, moesaic_error *error);
 /* Text of `count` ids, NUL-terminated, freed with moesaic_free; bytes that are no UTF-8 become U+FFFD. `skip_special`

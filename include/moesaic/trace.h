@@ -25,11 +25,11 @@ typedef struct moesaic_trace_result {
     moesaic_trace_layer *layer;  /* [layers], freed with moesaic_free */
 } moesaic_trace_result;
 
-/* Runs `text` in sequences of `window` tokens (0: the model's max_position, at most 512) and writes a safetensors file at
- * `path`: `experts` U16 [L, T, k], `weights` F16 [L, T, k], `sequence` I32 [T], and from them `counts` I64 [L, E],
- * `coactivation` I64 [L, E, E] (pairs chosen by the same token, symmetric, zero diagonal) and `transitions` I64 [L, E, E]
- * (from an expert of a token to an expert of the next token of the same sequence). L counts MoE layers only.
- * Errors: INPUT (a dense model, too short a text), IO, MEMORY, NONFINITE, CANCELLED. */
+/* Runs `text` in sequences of `window` tokens (0: the model's max_position, at most 512) and writes a safetensors file
+ * at `path`: `experts` U16 [L, T, k], `weights` F16 [L, T, k], `sequence` I32 [T], and from them `counts` I64 [L, E],
+ * `coactivation` I64 [L, E, E] (pairs chosen by the same token, symmetric, zero diagonal) and `transitions` I64 [L, E,
+ * E] (from an expert of a token to an expert of the next token of the same sequence). L counts MoE layers only. Errors:
+ * INPUT (a dense model, too short a text), IO, MEMORY, NONFINITE, CANCELLED. */
 MOESAIC_API moesaic_status moesaic_trace_write(moesaic_engine *engine, const char *text, size_t bytes, uint32_t window,
                                                const char *path, moesaic_progress_callback *progress, void *user,
                                                moesaic_trace_result *ret_result, moesaic_error *error);

@@ -21,7 +21,8 @@ static char *arena(void) {
     static char *_Atomic base;
     char *known = base;
     if (!known) {
-        char *fresh = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        char *fresh =
+            mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (__atomic_compare_exchange_n(&base, &known, fresh, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
             known = fresh;
         else

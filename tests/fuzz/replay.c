@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs a fuzz target over the files of its corpus, and over each cut short and with single bytes changed: what the fuzzer
- * once found stays found, on every compiler. usage: replay FOLDER. Prints TAP. */
+/* Runs a fuzz target over the files of its corpus, and over each cut short and with single bytes changed: what the
+ * fuzzer once found stays found, on every compiler. usage: replay FOLDER. Prints TAP. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

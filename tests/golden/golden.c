@@ -45,7 +45,7 @@ void golden_close(struct golden_engine *engine) {
     model_close(engine->model);
 }
 
-/* ---- recording ------------------------------------------------------------------------------------------------------- */
+/* ---- recording --------------------------------------------------------------------------------------------------- */
 
 struct recorder {
     struct golden_run *run;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Helpers of the golden tests: reference checkpoints, a team, and runs of a forward pass that record what it computed. */
+/* Helpers of the golden tests: reference checkpoints, a team, and runs of a forward pass that record what it
+ * computed. */
 #ifndef GOLDEN_H
 #define GOLDEN_H
 

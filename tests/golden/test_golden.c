@@ -71,7 +71,8 @@ static double largest_difference(const float *a, const float *b, size_t count) {
     return largest;
 }
 
-static bool chosen_weight(const uint32_t *experts, const float *weights, uint32_t k, int32_t expert, float *ret_weight) {
+static bool chosen_weight(const uint32_t *experts, const float *weights, uint32_t k, int32_t expert,
+                          float *ret_weight) {
     for (uint32_t i = 0; i < k; i++) {
         if ((int32_t)experts[i] == expert) {
             *ret_weight = weights[i];
@@ -100,10 +101,10 @@ static size_t check_routing(const struct golden_case *golden, const struct golde
         for (uint32_t i = 0; i < k; i++) {
             float weight = 0;
             bool found = chosen_weight(experts, applied, k, ids[t * k + i], &weight);
-            cr_assert(found || margin[t] < margin_of_ties, "layer %u token %zu: expert %d not chosen, margin %g", layer, t,
-                      ids[t * k + i], margin[t]);
-            cr_assert(!found || fabsf(weight - weights[t * k + i]) <= tolerance, "layer %u token %zu: weight %g, not %g",
-                      layer, t, weight, weights[t * k + i]);
+            cr_assert(found || margin[t] < margin_of_ties, "layer %u token %zu: expert %d not chosen, margin %g", layer,
+                      t, ids[t * k + i], margin[t]);
+            cr_assert(!found || fabsf(weight - weights[t * k + i]) <= tolerance,
+                      "layer %u token %zu: weight %g, not %g", layer, t, weight, weights[t * k + i]);
             same &= found;
         }
         agreed += same;
@@ -123,8 +124,8 @@ static void check_hidden(const struct golden_case *golden, const struct golden_r
         if (!hidden)
             return;
         double error = largest_difference(run->hidden + layer * count, hidden, count);
-        cr_assert(error <= tolerance * golden_deviation(hidden, count), "hidden states after layer %u differ by %g", layer,
-                  error);
+        cr_assert(error <= tolerance * golden_deviation(hidden, count), "hidden states after layer %u differ by %g",
+                  layer, error);
         free(hidden);
     }
 }

@@ -17,8 +17,8 @@ static const double tolerance = 2e-4; /* of the logits' standard deviation */
 static json_value *cases_read(void) {
     json_value *root;
     moesaic_error error = {0};
-    cr_assert_eq(json_parse_file(golden_path("reference/cases.json"), &(struct json_limits){0}, &root, &error), MOESAIC_OK,
-                 "%s", error.message);
+    cr_assert_eq(json_parse_file(golden_path("reference/cases.json"), &(struct json_limits){0}, &root, &error),
+                 MOESAIC_OK, "%s", error.message);
     return root;
 }
 

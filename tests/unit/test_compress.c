@@ -8,7 +8,7 @@
 
 #include "compress.h"
 
-/* ---- the fixture: records of make_compress_fixture.py --------------------------------------------------------------- */
+/* ---- the fixture: records of make_compress_fixture.py ----------------------------------------------------------- */
 
 struct record {
     char kind;

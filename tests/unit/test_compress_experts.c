@@ -47,7 +47,7 @@ static double relative_error(const float *a, const float *b, size_t rows, const 
     return lost / energy;
 }
 
-/* ---- neurons -------------------------------------------------------------------------------------------------------- */
+/* ---- neurons ---------------------------------------------------------------------------------------------------- */
 
 enum { ROWS = 20, NEURONS = 96 };
 
@@ -95,9 +95,9 @@ Test(compress_neurons, keeping_all_changes_nothing_and_a_copy_costs_nothing) {
     prune_and_measure(down, stats, NEURON_RECONSTRUCTION, NEURONS, kept, refit);
     cr_expect_arr_eq(refit, down, sizeof down);
     double error;
-    cr_assert_eq(prune_neurons(down, ROWS, NEURONS, stats, NEURON_RECONSTRUCTION, NEURONS - 1, 1e-6, kept, refit, &error,
-                               NULL),
-                 MOESAIC_OK);
+    cr_assert_eq(
+        prune_neurons(down, ROWS, NEURONS, stats, NEURON_RECONSTRUCTION, NEURONS - 1, 1e-6, kept, refit, &error, NULL),
+        MOESAIC_OK);
     cr_expect_lt(error, 1e-5);
     cr_expect(kept[7] != 7 || kept[49] == 49);
     calib_stats_destroy(stats);
@@ -131,7 +131,7 @@ Test(compress_neurons, no_tokens_and_wrong_numbers) {
     calib_stats_destroy(stats);
 }
 
-/* ---- whole experts -------------------------------------------------------------------------------------------------- */
+/* ---- whole experts ---------------------------------------------------------------------------------------------- */
 
 Test(compress_saliency, scores_and_choice) {
     struct expert_saliency rare = {0}, often = {0}, silent = {0};
@@ -151,7 +151,7 @@ Test(compress_saliency, scores_and_choice) {
     cr_expect_arr_eq(keep, expected, 5);
 }
 
-/* ---- low rank ------------------------------------------------------------------------------------------------------- */
+/* ---- low rank --------------------------------------------------------------------------------------------------- */
 
 Test(compress_lowrank, an_error_of_low_rank_is_recovered) {
     enum { COLS = 70, RANK = 3 };
@@ -217,7 +217,7 @@ Test(compress_lowrank, no_error_gives_a_zero_term) {
     calib_stats_destroy(stats);
 }
 
-/* ---- AWQ ------------------------------------------------------------------------------------------------------------ */
+/* ---- AWQ -------------------------------------------------------------------------------------------------------- */
 
 Test(compress_awq, the_grid_finds_scales_that_pay_and_folds_change_nothing) {
     enum { COLS = 128 };
@@ -270,7 +270,7 @@ Test(compress_awq, folding_rows_undoes_folding_columns_of_the_next) {
     cr_expect_eq(up[5] * down[1], 48.0f);
 }
 
-/* ---- budget --------------------------------------------------------------------------------------------------------- */
+/* ---- budget ----------------------------------------------------------------------------------------------------- */
 
 /* The best sum by trying everything. */
 static double best_by_trial(const struct budget_item *items, size_t count, uint64_t room) {
@@ -279,7 +279,8 @@ static double best_by_trial(const struct budget_item *items, size_t count, uint6
     double best = INFINITY;
     for (size_t o = 0; o < items->count; o++) {
         if (items->options[o].bytes <= room)
-            best = fmin(best, items->options[o].error + best_by_trial(items + 1, count - 1, room - items->options[o].bytes));
+            best = fmin(best,
+                        items->options[o].error + best_by_trial(items + 1, count - 1, room - items->options[o].bytes));
     }
     return best;
 }

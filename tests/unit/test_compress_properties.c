@@ -7,7 +7,7 @@
 
 #include "compress.h"
 
-/* ---- subjects ------------------------------------------------------------------------------------------------------- */
+/* ---- subjects --------------------------------------------------------------------------------------------------- */
 
 static uint64_t random_state;
 
@@ -68,7 +68,7 @@ static double error_of(const struct subject *subject, struct compress_options op
     return error;
 }
 
-/* ---- calibration ---------------------------------------------------------------------------------------------------- */
+/* ---- calibration ------------------------------------------------------------------------------------------------ */
 
 Test(compress_calibration, sums_are_what_they_say) {
     enum { TOKENS = 150, COLS = 131 };
@@ -160,7 +160,7 @@ Test(compress_calibration, impossible_sizes_are_refused) {
     calib_stats_destroy(NULL);
 }
 
-/* ---- quantization --------------------------------------------------------------------------------------------------- */
+/* ---- quantization ----------------------------------------------------------------------------------------------- */
 
 Test(compress_quantize, every_method_beats_the_simpler_one) {
     static const number_format formats[] = {FORMAT_INT8, FORMAT_INT4, FORMAT_INT3, FORMAT_INT2};
@@ -222,7 +222,8 @@ Test(compress_quantize, what_is_packed_reads_back_as_the_values) {
         void *packed = aligned_alloc(64, size_round_up(bytes, 64));
         struct weight weight;
         moesaic_error error = {.message = ""};
-        cr_assert_eq(weight_pack(result.codes, packed, bytes, &weight, &error), MOESAIC_OK, "%zu: %s", i, error.message);
+        cr_assert_eq(weight_pack(result.codes, packed, bytes, &weight, &error), MOESAIC_OK, "%zu: %s", i,
+                     error.message);
         weight_dequantize(&weight, 0, 35, read);
         for (size_t k = 0; k < 35 * 150; k++)
             cr_assert_eq(read[k], result.values[k], "recipe %zu at %zu", i, k);
@@ -248,7 +249,7 @@ Test(compress_quantize, bits_do_not_depend_on_the_isa) {
     subject_done(&subject);
 }
 
-/* ---- pruning -------------------------------------------------------------------------------------------------------- */
+/* ---- pruning ---------------------------------------------------------------------------------------------------- */
 
 static void expect_pattern(const struct compress_result *result, size_t rows, size_t cols, unsigned keep, unsigned of) {
     for (size_t row = 0; row < rows; row++) {
@@ -307,7 +308,8 @@ Test(compress_prune, a_mask_from_outside_is_kept) {
     uint8_t mask[8 * 64];
     for (size_t i = 0; i < sizeof mask; i++)
         mask[i] = i % 3 != 0;
-    struct compress_options options = {.mask = mask, .prune = PRUNE_MAGNITUDE, .quant = QUANT_CLIP, .format = FORMAT_INT4};
+    struct compress_options options = {
+        .mask = mask, .prune = PRUNE_MAGNITUDE, .quant = QUANT_CLIP, .format = FORMAT_INT4};
     struct compress_result plain = compress(&subject, options);
     options.prune = PRUNE_SPARSEGPT;
     struct compress_result updated = compress(&subject, options);
@@ -337,7 +339,7 @@ Test(compress_prune, a_mask_from_outside_may_have_a_pattern) {
     subject_done(&subject);
 }
 
-/* ---- edges ---------------------------------------------------------------------------------------------------------- */
+/* ---- edges ------------------------------------------------------------------------------------------------------ */
 
 Test(compress_edges, no_tokens_means_the_identity) {
     struct subject subject = subject_make(5, 64, 20);
@@ -418,7 +420,8 @@ Test(compress_edges, what_cannot_be_done_is_refused) {
     bad[6].damping = NAN;
     bad[7].prune = PRUNE_WANDA, bad[7].density = NAN;
     for (size_t i = 0; i < 8; i++)
-        cr_expect_eq(compress_matrix(subject.w, 4, 64, subject.stats, &bad[i], &result, &error), MOESAIC_E_USAGE, "%zu", i);
+        cr_expect_eq(compress_matrix(subject.w, 4, 64, subject.stats, &bad[i], &result, &error), MOESAIC_E_USAGE, "%zu",
+                     i);
     cr_expect_eq(compress_matrix(subject.w, 4, 63, subject.stats, &good, &result, &error), MOESAIC_E_USAGE);
     subject.w[70] = NAN;
     cr_expect_eq(compress_matrix(subject.w, 4, 64, subject.stats, &good, &result, &error), MOESAIC_E_NONFINITE);

@@ -41,7 +41,7 @@ static struct golden_run run_of(const char *model, struct golden_setup setup, co
     return run;
 }
 
-/* ---- the contract of results -------------------------------------------------------------------------------------------- */
+/* ---- the contract of results ------------------------------------------------------------------------------------- */
 
 ParameterizedTestParameters(forward, same_bits) {
     static size_t index[MODELS];
@@ -119,7 +119,9 @@ Test(forward, long_sequences_have_the_same_bits_however_they_are_split) {
         cr_assert_not_null(run->logits);
         cr_assert_eq(model_context_create(engine.model, engine.pool, TOKENS, &context, NULL), MOESAIC_OK);
         for (size_t done = 0; done < TOKENS;) {
-            size_t left = TOKENS - LAST - done, n = done >= TOKENS - LAST ? 1 : left < ways[i].chunk ? left : ways[i].chunk;
+            size_t left = TOKENS - LAST - done, n = done >= TOKENS - LAST  ? 1
+                                                    : left < ways[i].chunk ? left
+                                                                           : ways[i].chunk;
             struct forward_item item = {.context = context, .ids = ids + done, .count = n, .want = FORWARD_LAST_LOGITS};
             cr_assert_eq(forward_step(engine.forward, &item, 1, NULL, NULL), MOESAIC_OK);
             if (done >= TOKENS - LAST)
@@ -210,7 +212,7 @@ Test(forward, truncation_forgets) {
     golden_close(&engine);
 }
 
-/* ---- one layer at a time ------------------------------------------------------------------------------------------------ */
+/* ---- one layer at a time ----------------------------------------------------------------------------------------- */
 
 static void check_layers(const char *model, size_t count) {
     struct golden_engine engine;
@@ -254,7 +256,7 @@ Test(forward, layers_one_by_one_are_the_step) {
     }
 }
 
-/* ---- observers ---------------------------------------------------------------------------------------------------------- */
+/* ---- observers --------------------------------------------------------------------------------------------------- */
 
 /* Rebuilds an expert's inner rows and the combined output in double from what the observer saw. */
 struct witness {
@@ -266,7 +268,8 @@ struct witness {
     uint32_t k;
 };
 
-static void see_routing(void *user, uint32_t layer, const uint32_t *experts, const float *weights, size_t rows, uint32_t k) {
+static void see_routing(void *user, uint32_t layer, const uint32_t *experts, const float *weights, size_t rows,
+                        uint32_t k) {
     struct witness *witness = user;
     (void)layer;
     memcpy(witness->experts, experts, rows * k * sizeof *experts);
@@ -342,10 +345,10 @@ Test(forward, observers_see_what_reaches_each_expert) {
     check_witness(100);
 }
 
-/* ---- counters ------------------------------------------------------------------------------------------------------------ */
+/* ---- counters ---------------------------------------------------------------------------------------------------- */
 
-/* qwen2_moe: hidden 128, 4 heads and 4 KV heads of 32, 3 layers of which the second is dense of 256, 12 experts top-4 of
- * 32, a gated shared expert of 192, vocabulary 944, BF16. */
+/* qwen2_moe: hidden 128, 4 heads and 4 KV heads of 32, 3 layers of which the second is dense of 256, 12 experts top-4
+ * of 32, a gated shared expert of 192, vocabulary 944, BF16. */
 Test(forward, counters_by_hand) {
     struct golden_engine engine;
     struct model_context *context;
@@ -377,7 +380,7 @@ Test(forward, counters_by_hand) {
     golden_close(&engine);
 }
 
-/* ---- what is refused -------------------------------------------------------------------------------------------------------- */
+/* ---- what is refused --------------------------------------------------------------------------------------------- */
 
 static void refuse(struct golden_engine *engine, struct forward_item *items, size_t n, moesaic_status expected,
                    const char *part) {
@@ -452,7 +455,7 @@ Test(forward, logits_that_are_not_finite_are_named) {
     golden_close(&engine);
 }
 
-/* ---- the cache ------------------------------------------------------------------------------------------------------------ */
+/* ---- the cache --------------------------------------------------------------------------------------------------- */
 
 Test(kv, blocks_are_bounded_and_come_back) {
     const struct kv_shape shape = {.layers = 2, .kv_heads = 3, .head_dim = 20, .type = KV_F16};

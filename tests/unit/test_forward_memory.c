@@ -82,7 +82,8 @@ Test(memory, a_step_allocates_nothing) {
         step(&engine, context, 200); /* into a second segment: narrow steps split */
         step(&engine, context, 7);
         step(&engine, context, 1);
-        cr_assert_eq(allocations, before, "%s: %zu allocations in five steps", models[i], (size_t)(allocations - before));
+        cr_assert_eq(allocations, before, "%s: %zu allocations in five steps", models[i],
+                     (size_t)(allocations - before));
         model_context_destroy(context);
         golden_close(&engine);
     }

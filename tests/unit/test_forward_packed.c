@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One MoE layer with packed weights of every format at once: INT8 activations, the same bits however the step is cut, and
- * near what the dequantized weights give. */
+/* One MoE layer with packed weights of every format at once: INT8 activations, the same bits however the step is cut,
+ * and near what the dequantized weights give. */
 #include "../golden/golden.h"
 
 #include <criterion/criterion.h>
@@ -73,7 +73,8 @@ static void pack_ffn(struct packed_layer *layer, const struct ffn_weights *sourc
     } kinds[] = {{FORMAT_INT4, 64}, {FORMAT_INT8, 32}, {FORMAT_INT8, 128}, {FORMAT_INT4, 32}};
     *ret_packed = *ret_plain = *source;
     pack(layer, &source->gate, kinds[seed % 4].format, kinds[seed % 4].group, &ret_packed->gate, &ret_plain->gate);
-    pack(layer, &source->up, kinds[(seed + 1) % 4].format, kinds[(seed + 1) % 4].group, &ret_packed->up, &ret_plain->up);
+    pack(layer, &source->up, kinds[(seed + 1) % 4].format, kinds[(seed + 1) % 4].group, &ret_packed->up,
+         &ret_plain->up);
     if (seed % 3) /* every third keeps a float down matrix */
         pack(layer, &source->down, kinds[(seed + 2) % 4].format, kinds[(seed + 2) % 4].group, &ret_packed->down,
              &ret_plain->down);

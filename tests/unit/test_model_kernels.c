@@ -204,7 +204,9 @@ Test(kernels, softmax_is_the_softmax) {
 }
 
 static double erf_gelu(double v) { return v / 2 * (1 + erf(v / sqrt(2))); }
-static double tanh_gelu(double v) { return v / 2 * (1 + tanh(sqrt(2 / 3.14159265358979) * (v + 0.044715 * v * v * v))); }
+static double tanh_gelu(double v) {
+    return v / 2 * (1 + tanh(sqrt(2 / 3.14159265358979) * (v + 0.044715 * v * v * v)));
+}
 static double plain_silu(double v) { return v / (1 + exp(-v)); }
 
 Test(kernels, activations_are_what_they_are_called) {
@@ -218,8 +220,8 @@ Test(kernels, activations_are_what_they_are_called) {
         expert_kernels_ref.gated[activation](z, y, 4001);
         for (size_t i = 0; i < 4001; i++) {
             double expected = 1.5 * plain[activation](x[i]);
-            cr_assert_float_eq(z[i], expected, 5e-7 * (1 + fabs(expected)), "activation %zu of %g: %g, not %g", activation,
-                               x[i], z[i], expected);
+            cr_assert_float_eq(z[i], expected, 5e-7 * (1 + fabs(expected)), "activation %zu of %g: %g, not %g",
+                               activation, x[i], z[i], expected);
         }
     }
 }

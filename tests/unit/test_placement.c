@@ -385,7 +385,8 @@ Test(placement, auto_slices_for_one_sequence) {
     fixture_model_done(&model);
 }
 
-/* Wide experts behind slow links: slices exchange the intermediate rows of every pair, whole experts only hidden ones. */
+/* Wide experts behind slow links: slices exchange the intermediate rows of every pair, whole experts only hidden
+ * ones. */
 Test(placement, auto_keeps_experts_whole_behind_slow_links) {
     struct machine_speeds machine = fixture_machine(2, 200e9, 2e9, 1e14, 64 * GIB);
     struct placement_model model = fixture_model(2, 32, 2, 512, 8192);

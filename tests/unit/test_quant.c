@@ -94,7 +94,8 @@ Test(quant, half_conversion_is_exact_for_every_half) {
 
 Test(quant, half_rounds_to_nearest_even) {
     for (uint32_t bits = 0; bits < 0x7bff; bits++) {
-        float low = half_to_float((uint16_t)bits), high = half_to_float((uint16_t)(bits + 1)), middle = (low + high) / 2;
+        float low = half_to_float((uint16_t)bits), high = half_to_float((uint16_t)(bits + 1)),
+              middle = (low + high) / 2;
         cr_assert(eq(u16, half_from_float(middle), (uint16_t)(bits + (bits & 1))));
         cr_assert(eq(u16, half_from_float(nextafterf(middle, 0)), (uint16_t)bits));
         cr_assert(eq(u16, half_from_float(nextafterf(middle, INFINITY)), (uint16_t)(bits + 1)));

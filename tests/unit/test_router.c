@@ -59,7 +59,8 @@ static void check_choice(const float *logits, uint32_t experts, uint32_t k, bool
     uint32_t chosen[8];
     double total = 0, kept = 0, largest = -INFINITY;
     memcpy(copy, logits, experts * sizeof *copy);
-    router_choose(&(struct router_gate){.experts = experts, .top_k = k, .renormalize = renormalize}, copy, chosen, weights);
+    router_choose(&(struct router_gate){.experts = experts, .top_k = k, .renormalize = renormalize}, copy, chosen,
+                  weights);
     for (uint32_t e = 0; e < experts; e++)
         largest = logits[e] > largest ? logits[e] : largest;
     for (uint32_t e = 0; e < experts; e++)

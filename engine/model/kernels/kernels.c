@@ -3,7 +3,7 @@
 #include "kernels/model_kernels.h"
 #include "lanes.h"
 
-/* ---- rows ---------------------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------------------------- */
 
 /* Up to 16 values at p; the whole vector is read where there is one. */
 static inline lanes load_some(const float *p, size_t n) { return n >= LANES ? lanes_load(p) : lanes_load_n(p, n); }
@@ -78,7 +78,7 @@ static void scale(float *x, float factor, size_t count) {
         lanes_store(x + i, lanes_mul(lanes_load(x + i), f));
 }
 
-/* ---- attention ------------------------------------------------------------------------------------------------------ */
+/* ---- attention -------------------------------------------------------------------------------------------------- */
 
 static inline lanes load_f32(const void *base, size_t at) { return lanes_load((const float *)base + at); }
 static inline lanes load_f16(const void *base, size_t at) { return lanes_load_f16((const uint16_t *)base + at); }

@@ -25,17 +25,19 @@ struct model_kernels {
     void (*narrow)(const float *x, size_t count, uint16_t *out); /* to FP16, nearest even */
 
     /* Scores of `rows` (<= ATTENTION_TILE_ROWS) queries against the tokens [16 col_begin, 16 col_end) of a block:
-     * s[row * 64 + t] = scale * sum over d, ascending, of q[row * q_stride + d] * keys[d * 64 + t]. Indexed by kv_type. */
+     * s[row * 64 + t] = scale * sum over d, ascending, of q[row * q_stride + d] * keys[d * 64 + t]. Indexed by
+     * kv_type. */
     void (*scores[2])(const float *q, size_t q_stride, size_t rows, const void *keys, size_t head_dim, size_t col_begin,
                       size_t col_end, float scale, float *s);
-    /* One block of the online softmax of one row: of s[begin .. end), the tokens that the row may see, takes the maximum
-     * into *io_max, leaves e^(s - max) there and 0 in the other columns of [16 * (begin / 16), end rounded up), adds
-     * their sum to *io_sum after rescaling it, and returns that factor, by which the row's values are to be scaled. */
+    /* One block of the online softmax of one row: of s[begin .. end), the tokens that the row may see, takes the
+     * maximum into *io_max, leaves e^(s - max) there and 0 in the other columns of [16 * (begin / 16), end rounded up),
+     * adds their sum to *io_sum after rescaling it, and returns that factor, by which the row's values are to be
+     * scaled. */
     float (*softmax)(float *s, size_t begin, size_t end, float *io_max, float *io_sum);
     /* acc[row * acc_stride + d] += sum over t in [begin, end), ascending, of p[row * 64 + t] * values[t * width + d];
      * width is a multiple of 16. */
-    void (*values[2])(const float *p, size_t rows, const void *values, size_t begin, size_t end, size_t width, float *acc,
-                      size_t acc_stride);
+    void (*values[2])(const float *p, size_t rows, const void *values, size_t begin, size_t end, size_t width,
+                      float *acc, size_t acc_stride);
     void (*scale)(float *x, float factor, size_t count); /* x[i] *= factor; count is a multiple of 16 */
     /* Joins two parts of a softmax: acc[i] = part[i] * f_part + acc[i] * f_acc with the factors e^(max - joint max);
      * likewise the sums; *io_max becomes the joint maximum. */
