@@ -59,16 +59,15 @@ static moesaic_status compile_code(struct pattern *pattern, const struct text_bu
 }
 
 static moesaic_status compile(struct pattern *pattern, const char *place, moesaic_error *error) {
-    struct pattern_syntax syntax = {
-        .begin = pattern->text, .at = pattern->text, .end = pattern->text + pattern->bytes};
+    struct pattern_syntax syntax = {.begin = pattern->text, .at = pattern->text, .end = pattern->text + pattern->bytes};
     moesaic_status status;
     if (pattern_translate(&syntax))
         status = compile_code(pattern, &syntax.out, place, error);
     else if (!*syntax.problem)
         status = status_no_memory(error, "pattern", pattern->bytes);
     else
-        status = status_set(error, MOESAIC_E_INPUT, "%s: pattern \"%.100s\": %s at byte %zu", place,
-                            pattern->text, syntax.problem, (size_t)(syntax.at - syntax.begin));
+        status = status_set(error, MOESAIC_E_INPUT, "%s: pattern \"%.100s\": %s at byte %zu", place, pattern->text,
+                            syntax.problem, (size_t)(syntax.at - syntax.begin));
     text_buffer_done(&syntax.out);
     return status;
 }
@@ -178,8 +177,7 @@ static moesaic_status find_literal(struct pattern_walk *walk, bool *ret_found) {
 moesaic_status pattern_walk_next(struct pattern_walk *walk, bool *ret_found, moesaic_error *error) {
     while (walk->at <= walk->bytes) {
         bool found = false;
-        moesaic_status status =
-            walk->pattern->code ? find_code(walk, &found, error) : find_literal(walk, &found);
+        moesaic_status status = walk->pattern->code ? find_code(walk, &found, error) : find_literal(walk, &found);
         if (status != MOESAIC_OK)
             return status;
         if (!found)

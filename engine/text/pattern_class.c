@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Character sets of patterns: Oniguruma's sets, with nesting and intersection, as sets of PCRE2 with explicit members. */
+/* Character sets of patterns: Oniguruma's sets, with nesting and intersection, as sets of PCRE2 with explicit members.
+ */
 #include "pattern_internal.h"
 
 #include <stdio.h>
@@ -17,7 +18,9 @@ static void parts_done(struct class_parts *parts) {
     text_buffer_done(&parts->complex);
 }
 
-static bool append(struct text_buffer *out, const char *text) { return text_buffer_append(out, text, strlen(text)); }
+static bool append(struct text_buffer *out, const char *text) {
+    return text_buffer_append(out, text, strlen(text));
+}
 
 static bool append_buffer(struct text_buffer *out, const struct text_buffer *more) {
     return text_buffer_append(out, more->data, more->bytes);
@@ -46,7 +49,7 @@ static bool add_set(struct class_parts *parts, const struct class_parts *from) {
     return append(&parts->complex, "|") && render(from, &parts->complex);
 }
 
-/* ---- properties ------------------------------------------------------------------------------------------------- */
+/* ---- properties -------------------------------------------------------------------------------------------------- */
 
 /* General categories, each with the mask of those that unicode_new uses. Names as normalized: lower case, no spaces,
  * hyphens or underscores. */
@@ -150,13 +153,11 @@ static const struct named_set {
      "\\x{11f3a}\\x{11f3e}-\\x{11f40}\\x{1342f}\\x{13441}-\\x{13446}\\x{13460}-\\x{143fa}\\x{16100}-\\x{1612e}"
      "\\x{16d40}-\\x{16d6c}\\x{18cff}\\x{1b132}\\x{1b155}\\x{1df25}-\\x{1df2a}\\x{1e030}-\\x{1e06d}\\x{1e08f}"
      "\\x{1e4d0}-\\x{1e4eb}\\x{1e5d0}-\\x{1e5ed}\\x{1e5f0}\\x{2b739}\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}"},
-    {"emoji",
-     "\\p{Emoji}\\x{1f6dc}\\x{1fa75}-\\x{1fa77}\\x{1fa87}-\\x{1fa89}\\x{1fa8f}\\x{1faad}-\\x{1faaf}\\x{1fabb}-"
-     "\\x{1fabf}\\x{1fac6}\\x{1face}-\\x{1facf}\\x{1fada}-\\x{1fadc}\\x{1fadf}\\x{1fae8}-\\x{1fae9}\\x{1faf7}-"
-     "\\x{1faf8}"},
-    {"lower",
-     "\\p{Lowercase}\\x{10fc}\\x{1c8a}\\x{a7cd}\\x{a7db}\\x{a7f2}-\\x{a7f4}\\x{ab69}\\x{10d70}-\\x{10d85}"
-     "\\x{1df25}-\\x{1df2a}\\x{1e030}-\\x{1e06d}"},
+    {"emoji", "\\p{Emoji}\\x{1f6dc}\\x{1fa75}-\\x{1fa77}\\x{1fa87}-\\x{1fa89}\\x{1fa8f}\\x{1faad}-\\x{1faaf}\\x{1fabb}-"
+              "\\x{1fabf}\\x{1fac6}\\x{1face}-\\x{1facf}\\x{1fada}-\\x{1fadc}\\x{1fadf}\\x{1fae8}-\\x{1fae9}\\x{1faf7}-"
+              "\\x{1faf8}"},
+    {"lower", "\\p{Lowercase}\\x{10fc}\\x{1c8a}\\x{a7cd}\\x{a7db}\\x{a7f2}-\\x{a7f4}\\x{ab69}\\x{10d70}-\\x{10d85}"
+              "\\x{1df25}-\\x{1df2a}\\x{1e030}-\\x{1e06d}"},
     {"upper", "\\p{Uppercase}\\x{1c89}\\x{a7cb}-\\x{a7cc}\\x{a7da}\\x{a7dc}\\x{10d50}-\\x{10d65}"},
     {"arabic", "\\p{sc:Arabic}\\x{897}\\x{10ec2}-\\x{10ec4}\\x{10efc}-\\x{10eff}"},
     {"armenian", "\\p{sc:Armenian}"},
@@ -205,8 +206,8 @@ static bool append_new(struct text_buffer *out, uint32_t mask) {
         while (i + 1 < unicode_new_count && unicode_new[i + 1].first == last + 1 &&
                (mask >> unicode_new[i + 1].category & 1))
             last = unicode_new[++i].last;
-        int n = snprintf(text, sizeof text, first == last ? "\\x{%x}" : "\\x{%x}-\\x{%x}", (unsigned)first,
-                         (unsigned)last);
+        int n =
+            snprintf(text, sizeof text, first == last ? "\\x{%x}" : "\\x{%x}-\\x{%x}", (unsigned)first, (unsigned)last);
         if (!text_buffer_append(out, text, (size_t)n))
             return false;
     }
@@ -237,9 +238,16 @@ static bool add_word(struct class_parts *parts) {
            add_category(parts, "M", BIT(MN) | BIT(MC)) && add_category(parts, "Nd", BIT(ND));
 }
 
+/* Word characters outside sets: by an old habit of Oniguruma the other numbers of Latin-1 are among them. */
+static bool add_bare_word(struct class_parts *parts) {
+    return append(&parts->simple, "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}") && add_word(parts);
+}
+
 /* Adds a property by its normalized name; *ret_known is false for a name this library does not have. */
 static bool add_property(struct class_parts *parts, const char *name, bool *ret_known) {
     *ret_known = true;
+    if (strcmp(name, "alpha") == 0)
+        name = "alphabetic";
     for (size_t i = 0; i < sizeof category_names / sizeof *category_names; i++)
         if (strcmp(name, category_names[i].name) == 0)
             return add_category(parts, category_names[i].code, category_names[i].mask);
@@ -281,15 +289,16 @@ static bool read_property_name(struct pattern_syntax *syntax, char *name, size_t
 }
 
 /* Reads the property at `at` (behind the p) into an empty set. */
-static bool read_property(struct pattern_syntax *syntax, bool negated, struct class_parts *parts) {
+static bool read_property(struct pattern_syntax *syntax, bool negated, bool inside, struct class_parts *parts) {
     char name[32];
     bool known;
     parts->negated = negated;
     if (!read_property_name(syntax, name, sizeof name, &parts->negated))
         return false;
-    if (!add_property(parts, name, &known))
+    bool bare_word = !inside && strcmp(name, "word") == 0;
+    if (bare_word ? !add_bare_word(parts) : !add_property(parts, name, &known))
         return pattern_fail(syntax, "");
-    if (!known)
+    if (!bare_word && !known)
         return pattern_fail(syntax, "unknown property");
     syntax->at = (const char *)memchr(syntax->at, '}', (size_t)(syntax->end - syntax->at)) + 1;
     return true;
@@ -297,15 +306,16 @@ static bool read_property(struct pattern_syntax *syntax, bool negated, struct cl
 
 bool pattern_class_property(struct pattern_syntax *syntax, bool negated) {
     struct class_parts parts = {0};
-    bool ok = read_property(syntax, negated, &parts) && (render(&parts, &syntax->out) || pattern_fail(syntax, ""));
+    bool ok =
+        read_property(syntax, negated, false, &parts) && (render(&parts, &syntax->out) || pattern_fail(syntax, ""));
     parts_done(&parts);
     return ok;
 }
 
-/* ---- sets of one letter --------------------------------------------------------------------------------------------- */
+/* ---- sets of one letter ------------------------------------------------------------------------------------------ */
 
-/* Fills an empty set with what \letter stands for. */
-static bool letter_set(struct class_parts *parts, char letter, bool *ret_taken) {
+/* Fills an empty set with what \letter stands for, inside or outside a set. */
+static bool letter_set(struct class_parts *parts, char letter, bool inside, bool *ret_taken) {
     bool known;
     *ret_taken = true;
     parts->negated = letter >= 'A' && letter <= 'Z';
@@ -316,8 +326,8 @@ static bool letter_set(struct class_parts *parts, char letter, bool *ret_taken) 
         return add_property(parts, "space", &known);
     case 'h':
         return add_property(parts, "xdigit", &known);
-    case 'w': /* and, by an old habit of Oniguruma, the other numbers of Latin-1 */
-        return append(&parts->simple, "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}") && add_word(parts);
+    case 'w':
+        return inside ? add_word(parts) : add_bare_word(parts);
     default:
         *ret_taken = false;
         return true;
@@ -326,12 +336,19 @@ static bool letter_set(struct class_parts *parts, char letter, bool *ret_taken) 
 
 bool pattern_class_escape(struct pattern_syntax *syntax, char letter, bool *ret_taken) {
     struct class_parts parts = {0};
-    bool ok = letter_set(&parts, letter, ret_taken) && (!*ret_taken || render(&parts, &syntax->out));
+    bool ok = letter_set(&parts, letter, false, ret_taken) && (!*ret_taken || render(&parts, &syntax->out));
     parts_done(&parts);
     return ok || pattern_fail(syntax, "");
 }
 
-/* ---- sets in brackets ------------------------------------------------------------------------------------------------ */
+bool pattern_class_word(struct text_buffer *out) {
+    struct class_parts parts = {0};
+    bool ok = add_bare_word(&parts) && render(&parts, out);
+    parts_done(&parts);
+    return ok;
+}
+
+/* ---- sets in brackets -------------------------------------------------------------------------------------------- */
 
 static bool read_class(struct pattern_syntax *syntax, unsigned depth, struct class_parts *parts);
 
@@ -354,7 +371,7 @@ static bool read_posix(struct pattern_syntax *syntax, struct class_parts *parts,
     if (strcmp(name, "punct") == 0)
         ok = add_category(&set, "S", BIT(SM) | BIT(SO)) && add_category(&set, "P", BIT(PD) | BIT(PO)), known = true;
     else
-        ok = add_property(&set, strcmp(name, "alpha") == 0 ? "alphabetic" : name, &known);
+        ok = add_property(&set, name, &known);
     ok = ok && add_set(parts, &set);
     parts_done(&set);
     if (!ok)
@@ -397,9 +414,9 @@ static bool read_escape(struct pattern_syntax *syntax, struct class_parts *parts
     char letter = *syntax->at++;
     bool ok, taken = true;
     if (letter == 'p' || letter == 'P')
-        ok = read_property(syntax, letter == 'P', &set);
+        ok = read_property(syntax, letter == 'P', true, &set);
     else
-        ok = letter_set(&set, letter, &taken) || pattern_fail(syntax, "");
+        ok = letter_set(&set, letter, true, &taken) || pattern_fail(syntax, "");
     if (ok && !taken)
         ok = pattern_fail(syntax, "unsupported escape in a set");
     ok = ok && (add_set(parts, &set) || pattern_fail(syntax, ""));

@@ -35,7 +35,8 @@ struct pattern_walk {
 };
 void pattern_walk_start(struct pattern_walk *walk, const struct pattern *pattern, struct pattern_scratch *scratch,
                         const char *text, size_t bytes);
-/* Finds the next match; *ret_found is false after the last. Errors: INPUT (the pattern backtracks without end), MEMORY. */
+/* Finds the next match; *ret_found is false after the last. Errors: INPUT (the pattern backtracks without end), MEMORY.
+ */
 moesaic_status pattern_walk_next(struct pattern_walk *walk, bool *ret_found, moesaic_error *error);
 
 /* ---- translation ------------------------------------------------------------------------------------------------- */
@@ -57,6 +58,8 @@ bool pattern_class(struct pattern_syntax *syntax);
 /* Appends a set that one of the escapes \d \s \w \h (upper case: negated) stands for; false without a problem set when
  * `letter` is none of them. */
 bool pattern_class_escape(struct pattern_syntax *syntax, char letter, bool *ret_taken);
+/* Appends the set of word characters, as \w and \b mean them. */
+bool pattern_class_word(struct text_buffer *out);
 /* Appends the set of \p{...}, \P{...}, \p{^...}; `at` is behind the p. */
 bool pattern_class_property(struct pattern_syntax *syntax, bool negated);
 /* Reads an escape that stands for one character; `at` is behind the backslash. *ret_taken: whether it is one. */

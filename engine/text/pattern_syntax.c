@@ -41,10 +41,13 @@ static bool take(struct pattern_syntax *syntax, const char *text) {
     return true;
 }
 
-/* ---- escapes ------------------------------------------------------------------------------------------------------ */
+/* ---- escapes ----------------------------------------------------------------------------------------------------- */
 
 static int digit_value(char c, unsigned base) {
-    int value = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : 99;
+    int value = c >= '0' && c <= '9'   ? c - '0'
+                : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                       : 99;
     return value < (int)base ? value : -1;
 }
 
@@ -64,7 +67,8 @@ static bool hexadecimal(struct pattern_syntax *syntax, char letter, uint32_t *re
     unsigned n = read_digits(syntax, 16, braces ? 8 : letter == 'u' ? 4 : 2, ret_code);
     if (n == 0 || (letter == 'u' && n != 4) || (braces && !take(syntax, "}")))
         return pattern_fail(syntax, "incomplete hexadecimal escape");
-    if (*ret_code > 0x10ffff || (*ret_code >= 0xd800 && *ret_code < 0xe000) || (letter == 'x' && !braces && *ret_code > 0x7f))
+    if (*ret_code > 0x10ffff || (*ret_code >= 0xd800 && *ret_code < 0xe000) ||
+        (letter == 'x' && !braces && *ret_code > 0x7f))
         return pattern_fail(syntax, "escape is no character");
     return true;
 }
@@ -96,10 +100,19 @@ bool pattern_escaped_code(struct pattern_syntax *syntax, uint32_t *ret_code, boo
     return true;
 }
 
+/* \b and \B, spelt out with the set of word characters. */
+static bool word_boundary(struct pattern_syntax *syntax, bool negated) {
+    static const char *const plain[] = {"(?:(?<=", ")(?!", ")|(?<!", ")(?=", "))"};
+    static const char *const inverse[] = {"(?:(?<=", ")(?=", ")|(?<!", ")(?!", "))"};
+    const char *const *parts = negated ? inverse : plain;
+    for (int i = 0; i < 5; i++)
+        if (!pattern_put(syntax, parts[i]) || (i < 4 && !pattern_class_word(&syntax->out)))
+            return pattern_fail(syntax, "");
+    return true;
+}
+
 /* Escapes outside sets that are neither a character nor a set. */
 static bool special_escape(struct pattern_syntax *syntax, char letter) {
-    static const char word[] = "[\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}]";
-    char text[256];
     switch (letter) {
     case 'A':
         return pattern_put(syntax, "\\A");
@@ -117,9 +130,7 @@ static bool special_escape(struct pattern_syntax *syntax, char letter) {
         return pattern_put(syntax, "(?s:.)");
     case 'b':
     case 'B':
-        snprintf(text, sizeof text, letter == 'b' ? "(?:(?<=%s)(?!%s)|(?<!%s)(?=%s))" : "(?:(?<=%s)(?=%s)|(?<!%s)(?!%s))",
-                 word, word, word, word);
-        return pattern_put(syntax, text);
+        return word_boundary(syntax, letter == 'B');
     default:
         return pattern_fail(syntax, "unsupported escape");
     }
@@ -145,7 +156,7 @@ static bool escape(struct pattern_syntax *syntax) {
     return taken || special_escape(syntax, letter);
 }
 
-/* ---- groups ------------------------------------------------------------------------------------------------------- */
+/* ---- groups ------------------------------------------------------------------------------------------------------ */
 
 static bool close_group(struct pattern_syntax *syntax) {
     if (!take(syntax, ")"))
@@ -161,8 +172,8 @@ static bool group_body(struct pattern_syntax *syntax, const char *open) {
     return true;
 }
 
-/* (?im-im:...) and (?im-im), of which the second reaches to the end of the enclosing group, alternatives included, as in
- * Ruby. Ruby's m is PCRE2's s. `at` is behind "(?". */
+/* (?im-im:...) and (?im-im), of which the second reaches to the end of the enclosing group, alternatives included, as
+ * in Ruby. Ruby's m is PCRE2's s. `at` is behind "(?". */
 static bool option_group(struct pattern_syntax *syntax) {
     bool outer = syntax->ignore_case, on = true;
     char open[16] = "(?", *put = open + 2;
@@ -216,7 +227,7 @@ static bool group(struct pattern_syntax *syntax) {
     return group_body(syntax, "(?:");
 }
 
-/* ---- repetition ----------------------------------------------------------------------------------------------------- */
+/* ---- repetition -------------------------------------------------------------------------------------------------- */
 
 /* Reads {n}, {n,}, {,m} or {n,m}; false, with `at` unmoved, when the brace begins none of these and means itself. */
 static bool interval(struct pattern_syntax *syntax, uint32_t *ret_low, uint32_t *ret_high, bool *ret_open) {
@@ -291,7 +302,7 @@ static bool repetitions(struct pattern_syntax *syntax, size_t from) {
     return true;
 }
 
-/* ---- items ---------------------------------------------------------------------------------------------------------- */
+/* ---- items ------------------------------------------------------------------------------------------------------- */
 
 /* Without regard to case Oniguruma lets some letter pairs match one character (ss matches U+00DF); PCRE2 does not. */
 static bool folds_together(const struct pattern_syntax *syntax, const char *item) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The files beside a tokenizer.json: names of the special tokens and the chat template's source. */
-#include "text_internal.h"
 #include "text.h"
+#include "text_internal.h"
 #include "unicode_internal.h"
 
 #include <stdio.h>

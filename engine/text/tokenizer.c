@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-/* ---- building --------------------------------------------------------------------------------------------------- */
+/* ---- building ---------------------------------------------------------------------------------------------------- */
 
 /* The component under `key`, or one whose value is NULL when the file has none. */
 static struct component part(const json_value *root, const char *where, const char *key) {
@@ -99,8 +99,7 @@ moesaic_status tokenizer_create(const char *json, size_t bytes, const char *wher
     if (status != MOESAIC_OK)
         return status;
     tokenizer = calloc(1, sizeof *tokenizer);
-    status = tokenizer ? build(tokenizer, root, where, error)
-                       : status_no_memory(error, "tokenizer", sizeof *tokenizer);
+    status = tokenizer ? build(tokenizer, root, where, error) : status_no_memory(error, "tokenizer", sizeof *tokenizer);
     json_free(root);
     if (status != MOESAIC_OK) {
         tokenizer_destroy(tokenizer);
@@ -124,9 +123,11 @@ void tokenizer_destroy(struct tokenizer *tokenizer) {
     free(tokenizer);
 }
 
-/* ---- asking ----------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
-size_t tokenizer_size(const struct tokenizer *tokenizer) { return tokenizer->size; }
+size_t tokenizer_size(const struct tokenizer *tokenizer) {
+    return tokenizer->size;
+}
 
 int32_t tokenizer_id_of(const struct tokenizer *tokenizer, const char *text, size_t bytes) {
     const struct added_token *added = added_find(&tokenizer->added, text, bytes);
@@ -147,8 +148,7 @@ bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id) {
     return added && added->special;
 }
 
-const char *tokenizer_decode_text(const struct tokenizer *tokenizer, int32_t id, size_t *ret_bytes,
-                                  bool *ret_special) {
+const char *tokenizer_decode_text(const struct tokenizer *tokenizer, int32_t id, size_t *ret_bytes, bool *ret_special) {
     const struct added_token *added = added_at(&tokenizer->added, id);
     if (!added || !added->match) {
         *ret_special = added && added->special;
@@ -161,7 +161,7 @@ const char *tokenizer_decode_text(const struct tokenizer *tokenizer, int32_t id,
     return added->match;
 }
 
-/* ---- encoding --------------------------------------------------------------------------------------------------- */
+/* ---- encoding ---------------------------------------------------------------------------------------------------- */
 
 static moesaic_status run_text(struct encode_run *run, size_t bytes, bool parse_special, struct id_list *ids) {
     const struct tokenizer *tokenizer = run->tokenizer;

@@ -106,8 +106,7 @@ moesaic_status added_split(struct encode_run *run, const struct added_trie *trie
         return MOESAIC_OK;
     for (size_t i = 0; i < run->pieces.count; i++) {
         const struct piece *piece = &run->pieces.data[i];
-        struct search search = {
-            .run = run, .whole = piece, .text = run->text + piece->begin, .bytes = piece->bytes};
+        struct search search = {.run = run, .whole = piece, .text = run->text + piece->begin, .bytes = piece->bytes};
         if (piece->id >= 0 ? !run_emit(run, piece) : !search_piece(&search, trie, parse_special))
             return run_no_memory(run);
     }

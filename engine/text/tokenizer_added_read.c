@@ -36,7 +36,7 @@ static moesaic_status reserve(struct added_vocab *added, size_t count, moesaic_e
     return MOESAIC_OK;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static moesaic_status read_flags(struct added_token *token, const struct component *component, moesaic_error *error) {
     const struct {
@@ -81,8 +81,7 @@ static moesaic_status give_id(const struct tokenizer *tokenizer, struct added_to
     int64_t stated = -1;
     if (!json_get(component->value, "id"))
         return status_set(error, MOESAIC_E_INPUT, "%s: \"id\" is missing", component->place);
-    moesaic_status status =
-        json_read_int(component->value, "id", 0, INT32_MAX - 1, component->place, &stated, error);
+    moesaic_status status = json_read_int(component->value, "id", 0, INT32_MAX - 1, component->place, &stated, error);
     if (status != MOESAIC_OK)
         return status;
     const struct added_token *earlier = added_find(&tokenizer->added, token->text, token->bytes);
@@ -151,7 +150,7 @@ static moesaic_status sort_tokens(struct added_vocab *added, const char *where, 
     return MOESAIC_OK;
 }
 
-/* ---- tries ------------------------------------------------------------------------------------------------------ */
+/* ---- tries ------------------------------------------------------------------------------------------------------- */
 
 static const char *match_text(const struct added_token *token, size_t *ret_bytes) {
     *ret_bytes = token->match ? token->match_bytes : token->bytes;

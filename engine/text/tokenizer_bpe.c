@@ -4,13 +4,13 @@
 
 #include <xxhash.h>
 
-/* ---- scratch of one call ---------------------------------------------------------------------------------------- */
+/* ---- scratch of one call ----------------------------------------------------------------------------------------- */
 
 enum {
-    SMALL_WORD = 32,         /* symbols: up to here a scan finds the next merge faster than a heap */
-    CACHE_LOG2 = 14,         /* entries of the word cache */
-    CACHE_WORD_MAX = 256,    /* bytes of a word worth remembering */
-    CACHE_MIN_BYTES = 4096   /* shorter texts do without */
+    SMALL_WORD = 32,       /* symbols: up to here a scan finds the next merge faster than a heap */
+    CACHE_LOG2 = 14,       /* entries of the word cache */
+    CACHE_WORD_MAX = 256,  /* bytes of a word worth remembering */
+    CACHE_MIN_BYTES = 4096 /* shorter texts do without */
 };
 
 /* A word met before in this call: its text lies in the current text, its ids in the output. */
@@ -113,11 +113,10 @@ static moesaic_status spell(struct bpe_work *work, const char *text, size_t byte
         status = symbol_of(work, text + at, length, at == 0, at + length == bytes, &spelled, &id);
         if (status == MOESAIC_OK && id < 0) {
             bool extended = spelled.bytes > 0;
-            status = take_unknown(work, extended ? spelled.data : text + at, extended ? spelled.bytes : length,
-                                  &pending);
+            status =
+                take_unknown(work, extended ? spelled.data : text + at, extended ? spelled.bytes : length, &pending);
         } else if (status == MOESAIC_OK) {
-            if ((pending && !id_list_push(&work->symbols, work->bpe->unknown)) ||
-                !id_list_push(&work->symbols, id))
+            if ((pending && !id_list_push(&work->symbols, work->bpe->unknown)) || !id_list_push(&work->symbols, id))
                 status = run_no_memory(work->run);
             pending = false;
         }

@@ -33,7 +33,9 @@ static inline size_t bpe_hash(uint64_t key) {
     return (size_t)(key ^ key >> 32);
 }
 
-static inline uint64_t bpe_pair(uint32_t left, uint32_t right) { return ((uint64_t)left << 32 | right) + 1; }
+static inline uint64_t bpe_pair(uint32_t left, uint32_t right) {
+    return ((uint64_t)left << 32 | right) + 1;
+}
 
 /* Rank of the merge of two tokens and what they become, or BPE_NO_MERGE. */
 static inline uint32_t bpe_find_merge(const struct bpe *bpe, int32_t left, int32_t right, int32_t *ret_merged) {

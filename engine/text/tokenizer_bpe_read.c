@@ -111,8 +111,8 @@ static moesaic_status read_merges(struct bpe *bpe, const struct component *compo
 }
 
 /* A text that may be null; an empty one is none. */
-static moesaic_status read_affix(const struct component *component, const char *key, char **ret_text,
-                                 size_t *ret_bytes, moesaic_error *error) {
+static moesaic_status read_affix(const struct component *component, const char *key, char **ret_text, size_t *ret_bytes,
+                                 moesaic_error *error) {
     const char *text;
     size_t bytes;
     if (json_kind_of(json_get(component->value, key)) == JSON_KIND_NULL)
@@ -141,8 +141,7 @@ static moesaic_status read_unknown(struct bpe *bpe, const struct component *comp
 static moesaic_status read_settings(struct bpe *bpe, const struct component *component, moesaic_error *error) {
     double dropout = 0;
     const json_value *value = component->value;
-    moesaic_status status =
-        json_read_double(value, "dropout", 0, 1, component->place, &dropout, error);
+    moesaic_status status = json_read_double(value, "dropout", 0, 1, component->place, &dropout, error);
     if (status == MOESAIC_OK && dropout > 0)
         status = status_set(error, MOESAIC_E_INPUT, "%s: \"dropout\" is %g: encoding at random is not supported",
                             component->place, dropout);
@@ -169,9 +168,17 @@ static void fill_small_ids(struct bpe *bpe) {
 
 moesaic_status bpe_read(const struct vocab *vocab, const struct component *component, struct bpe **ret_bpe,
                         moesaic_error *error) {
-    static const char *const keys[] = {
-        "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
-        "byte_fallback", "ignore_merges", "vocab", "merges", NULL};
+    static const char *const keys[] = {"type",
+                                       "dropout",
+                                       "unk_token",
+                                       "continuing_subword_prefix",
+                                       "end_of_word_suffix",
+                                       "fuse_unk",
+                                       "byte_fallback",
+                                       "ignore_merges",
+                                       "vocab",
+                                       "merges",
+                                       NULL};
     struct bpe *bpe = calloc(1, sizeof *bpe);
     if (!bpe)
         return status_no_memory(error, "BPE model", sizeof *bpe);

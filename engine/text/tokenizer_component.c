@@ -16,8 +16,7 @@ struct component component_member(const struct component *from, const char *key,
     return member;
 }
 
-moesaic_status component_check_keys(const struct component *component, const char *const *keys,
-                                    moesaic_error *error) {
+moesaic_status component_check_keys(const struct component *component, const char *const *keys, moesaic_error *error) {
     void *cursor = NULL;
     const char *key;
     const json_value *value;
@@ -89,8 +88,7 @@ moesaic_status component_array(const struct component *component, const char *ke
 moesaic_status component_pattern(const struct component *component, struct pattern **ret_pattern,
                                  moesaic_error *error) {
     static const char *const keys[] = {"String", "Regex", NULL};
-    struct component pattern =
-        component_member(component, "pattern", SIZE_MAX, json_get(component->value, "pattern"));
+    struct component pattern = component_member(component, "pattern", SIZE_MAX, json_get(component->value, "pattern"));
     moesaic_status status = component_check_keys(&pattern, keys, error);
     if (status != MOESAIC_OK)
         return status;

@@ -2,15 +2,15 @@
 /* Decoding: the tokens' texts run through the decoders one after another, as far as each can tell without the rest. */
 #include "tokenizer_internal.h"
 
-/* ---- stages ----------------------------------------------------------------------------------------------------- */
+/* ---- stages ------------------------------------------------------------------------------------------------------ */
 
 /* A decoder maps a list of tokens to a list of tokens. Here the list comes piece by piece: text of the current token
  * (in whole characters), the token's end, the list's end. Each stage passes on what no later piece can change, so that
  * decoding everything at once and decoding id by id are the same thing. */
 struct stage {
     const struct decoder *decoder;
-    struct text_buffer held;    /* text whose fate is open */
-    struct text_buffer current; /* SUFFIX, BYTE_FALLBACK: the token being collected */
+    struct text_buffer held;        /* text whose fate is open */
+    struct text_buffer current;     /* SUFFIX, BYTE_FALLBACK: the token being collected */
     struct text_buffer bytes, made; /* room for one step, kept from step to step */
     struct unicode_repair repair;
     size_t index;             /* of the current token */
@@ -23,8 +23,8 @@ struct tokenizer_stream {
     bool skip_special;
     struct stage *stages;
     size_t count;
-    size_t tokens;             /* decoded so far */
-    size_t limit_bytes;        /* no text on the way grows beyond this: grows with what is put in */
+    size_t tokens;      /* decoded so far */
+    size_t limit_bytes; /* no text on the way grows beyond this: grows with what is put in */
     struct text_buffer out;
     struct pattern_scratch matcher;
     moesaic_error *error;
@@ -44,8 +44,7 @@ static moesaic_status take_token(struct tokenizer_stream *stream, size_t stage, 
     return status == MOESAIC_OK ? take_end(stream, stage) : status;
 }
 
-static moesaic_status hold(struct tokenizer_stream *stream, struct text_buffer *held, const char *text,
-                           size_t bytes) {
+static moesaic_status hold(struct tokenizer_stream *stream, struct text_buffer *held, const char *text, size_t bytes) {
     if (held->bytes > stream->limit_bytes || bytes > stream->limit_bytes - held->bytes)
         return status_set(stream->error, MOESAIC_E_INPUT, "the tokenizer's decoders grow the text beyond %zu bytes",
                           stream->limit_bytes);
@@ -97,7 +96,7 @@ static moesaic_status replace_held(struct tokenizer_stream *stream, size_t at, c
     return status == MOESAIC_OK && made->bytes ? take_text(stream, at + 1, made->data, made->bytes) : status;
 }
 
-/* ---- ByteLevel -------------------------------------------------------------------------------------------------- */
+/* ---- ByteLevel --------------------------------------------------------------------------------------------------- */
 
 /* Appends the bytes that a token's characters stand for; a token with any other character stands for itself. */
 static bool append_bytes(struct text_buffer *out, const char *text, size_t bytes) {
@@ -134,7 +133,7 @@ static moesaic_status finish_bytes(struct tokenizer_stream *stream, size_t at) {
     return take_token(stream, at + 1, stage->made.data, stage->made.bytes);
 }
 
-/* ---- ByteFallback ----------------------------------------------------------------------------------------------- */
+/* ---- ByteFallback ------------------------------------------------------------------------------------------------ */
 
 /* Byte of a token such as "<0x0A>", -1 for others. As Rust's number parser, takes a plus sign for a digit. */
 static int fallback_byte(const char *text, size_t bytes) {
@@ -180,7 +179,7 @@ static moesaic_status end_fallback(struct tokenizer_stream *stream, size_t at) {
     return status == MOESAIC_OK ? take_token(stream, at + 1, stage->current.data, bytes) : status;
 }
 
-/* ---- Strip, Metaspace, BPEDecoder ------------------------------------------------------------------------------- */
+/* ---- Strip, Metaspace, BPEDecoder -------------------------------------------------------------------------------- */
 
 static moesaic_status pass_held_strip(struct tokenizer_stream *stream, size_t at, size_t count) {
     const struct decoder *decoder = stream->stages[at].decoder;
@@ -195,7 +194,7 @@ static moesaic_status text_strip(struct tokenizer_stream *stream, size_t at, con
     const struct decoder *decoder = stage->decoder;
     moesaic_status status = MOESAIC_OK;
     size_t begin = 0, end = 0; /* characters that pass */
-    for (size_t length; status == MOESAIC_OK && end < bytes; ) {
+    for (size_t length; status == MOESAIC_OK && end < bytes;) {
         length = unicode_length(text[end]);
         bool same = length == decoder->bytes && memcmp(text + end, decoder->text, length) == 0;
         if (same && stage->leading) {
@@ -262,7 +261,7 @@ static moesaic_status finish_suffix(struct tokenizer_stream *stream, size_t at) 
     return status == MOESAIC_OK ? take_end(stream, at + 1) : status;
 }
 
-/* ---- the chain -------------------------------------------------------------------------------------------------- */
+/* ---- the chain --------------------------------------------------------------------------------------------------- */
 
 static moesaic_status take_text(struct tokenizer_stream *stream, size_t at, const char *text, size_t bytes) {
     if (at == stream->count)
@@ -335,7 +334,7 @@ static moesaic_status take_finish(struct tokenizer_stream *stream, size_t at) {
     return status == MOESAIC_OK ? take_finish(stream, at + 1) : status;
 }
 
-/* ---- streams ---------------------------------------------------------------------------------------------------- */
+/* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 static void stream_reset(struct tokenizer_stream *stream) {
     stream->tokens = 0;
@@ -424,7 +423,7 @@ moesaic_status tokenizer_stream_finish(struct tokenizer_stream *stream, const ch
     return MOESAIC_OK;
 }
 
-/* ---- all at once ------------------------------------------------------------------------------------------------ */
+/* ---- all at once ------------------------------------------------------------------------------------------------- */
 
 static moesaic_status check_ids(const struct tokenizer *tokenizer, const int32_t *ids, size_t count,
                                 moesaic_error *error) {

@@ -56,8 +56,7 @@ static moesaic_status read_strip(struct decoder *decoder, const struct component
     return status;
 }
 
-static moesaic_status read_metaspace(struct decoder *decoder, const struct component *component,
-                                     moesaic_error *error) {
+static moesaic_status read_metaspace(struct decoder *decoder, const struct component *component, moesaic_error *error) {
     const char *text;
     prepend_scheme prepend;
     bool split;
@@ -113,8 +112,8 @@ moesaic_status decoders_read(struct decoders *decoders, const struct component *
         const char *type;
         moesaic_status (*read)(struct decoder *, const struct component *, moesaic_error *);
     } kinds[] = {
-        {"ByteLevel", read_bytes}, {"Replace", read_replace}, {"ByteFallback", read_byte_fallback},
-        {"Fuse", read_fuse},       {"Strip", read_strip},     {"Metaspace", read_metaspace},
+        {"ByteLevel", read_bytes},   {"Replace", read_replace}, {"ByteFallback", read_byte_fallback},
+        {"Fuse", read_fuse},         {"Strip", read_strip},     {"Metaspace", read_metaspace},
         {"BPEDecoder", read_suffix},
     };
     const char *type;

@@ -33,12 +33,11 @@ moesaic_status component_char(const struct component *component, const char *key
 moesaic_status component_array(const struct component *component, const char *key, const json_value **ret_array,
                                moesaic_error *error);
 /* {"String": ...} or {"Regex": ...}. */
-moesaic_status component_pattern(const struct component *component, struct pattern **ret_pattern,
-                                 moesaic_error *error);
+moesaic_status component_pattern(const struct component *component, struct pattern **ret_pattern, moesaic_error *error);
 /* Copies a text with a NUL behind it. */
 moesaic_status tokenizer_copy_text(const char *text, size_t bytes, char **ret_copy, moesaic_error *error);
 
-/* ---- vocabulary ------------------------------------------------------------------------------------------------- */
+/* ---- vocabulary -------------------------------------------------------------------------------------------------- */
 
 struct token {
     const char *text; /* in the pool, NUL-terminated */
@@ -59,7 +58,7 @@ void vocab_done(struct vocab *vocab);
 const struct token *vocab_find(const struct vocab *vocab, const char *text, size_t bytes); /* NULL: none */
 const struct token *vocab_at(const struct vocab *vocab, int32_t id);                       /* NULL: none */
 
-/* ---- the text on its way ---------------------------------------------------------------------------------------- */
+/* ---- the text on its way ----------------------------------------------------------------------------------------- */
 
 /* A stretch of the current text, or a token already found (id >= 0). `origin_bytes` counts the leading bytes that come
  * from the first character of the whole text: the Metaspace scheme "first" looks for them. */
@@ -110,7 +109,7 @@ typedef moesaic_status run_map(struct encode_run *run, const void *stage, const 
                                size_t *io_origin, struct text_buffer *out);
 moesaic_status run_map_pieces(struct encode_run *run, run_map *map, const void *stage);
 
-/* ---- added tokens ----------------------------------------------------------------------------------------------- */
+/* ---- added tokens ------------------------------------------------------------------------------------------------ */
 
 struct added_token {
     char *text;  /* content */
@@ -280,7 +279,6 @@ struct tokenizer {
     size_t size;
 };
 /* Text that decoding starts from, NULL when no token has the id; *ret_special: skipped with the special tokens. */
-const char *tokenizer_decode_text(const struct tokenizer *tokenizer, int32_t id, size_t *ret_bytes,
-                                  bool *ret_special);
+const char *tokenizer_decode_text(const struct tokenizer *tokenizer, int32_t id, size_t *ret_bytes, bool *ret_special);
 
 #endif

@@ -2,7 +2,7 @@
 /* Normalizers: what happens to the text between added tokens before it is split. */
 #include "tokenizer_internal.h"
 
-/* ---- running ---------------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 /* Bytes of the first character written since `begin`, when the old text began at the origin: whatever a character turns
  * into, the first of it comes from there. */
@@ -138,15 +138,14 @@ moesaic_status normalizers_run(struct encode_run *run) {
     };
     const struct normalizers *normalizers = &run->tokenizer->normalizers;
     for (size_t i = 0; i < normalizers->count; i++) {
-        moesaic_status status =
-            run_map_pieces(run, maps[normalizers->data[i].kind], &normalizers->data[i]);
+        moesaic_status status = run_map_pieces(run, maps[normalizers->data[i].kind], &normalizers->data[i]);
         if (status != MOESAIC_OK)
             return status;
     }
     return MOESAIC_OK;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static moesaic_status read_prepend(struct normalizer *normalizer, const struct component *component,
                                    moesaic_error *error) {
@@ -194,9 +193,9 @@ static moesaic_status read_plain(struct normalizer *normalizer, const struct com
         normalizer_kind kind;
         unicode_form form;
     } kinds[] = {
-        {"NFC", NORMALIZER_FORM, UNICODE_NFC},       {"NFD", NORMALIZER_FORM, UNICODE_NFD},
-        {"NFKC", NORMALIZER_FORM, UNICODE_NFKC},     {"NFKD", NORMALIZER_FORM, UNICODE_NFKD},
-        {"Lowercase", NORMALIZER_LOWERCASE, 0}, {"ByteLevel", NORMALIZER_BYTES, 0},
+        {"NFC", NORMALIZER_FORM, UNICODE_NFC},   {"NFD", NORMALIZER_FORM, UNICODE_NFD},
+        {"NFKC", NORMALIZER_FORM, UNICODE_NFKC}, {"NFKD", NORMALIZER_FORM, UNICODE_NFKD},
+        {"Lowercase", NORMALIZER_LOWERCASE, 0},  {"ByteLevel", NORMALIZER_BYTES, 0},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(type, kinds[i].type) == 0) {

@@ -56,8 +56,8 @@ static moesaic_status read_template(struct id_list *post, const struct component
     if (status == MOESAIC_OK)
         status = component_array(component, "single", &single, error);
     if (status == MOESAIC_OK && json_count(single) > PIECES_MAX)
-        status = status_set(error, MOESAIC_E_INPUT, "%s: \"single\" has more than %d pieces", component->place,
-                            PIECES_MAX);
+        status =
+            status_set(error, MOESAIC_E_INPUT, "%s: \"single\" has more than %d pieces", component->place, PIECES_MAX);
     for (size_t i = 0; status == MOESAIC_OK && i < json_count(single); i++)
         status = read_piece(post, component, json_at(single, i), error);
     if (status == MOESAIC_OK && post->count == 0)

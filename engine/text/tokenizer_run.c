@@ -76,8 +76,7 @@ moesaic_status run_map_pieces(struct encode_run *run, run_map *map, const void *
             continue;
         size_t begin = out->bytes;
         if (piece->bytes) {
-            moesaic_status status =
-                map(run, stage, run->text + piece->begin, piece->bytes, &piece->origin_bytes, out);
+            moesaic_status status = map(run, stage, run->text + piece->begin, piece->bytes, &piece->origin_bytes, out);
             if (status == MOESAIC_OK)
                 status = run_check_size(run, out);
             if (status != MOESAIC_OK)

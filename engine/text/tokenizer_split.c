@@ -2,7 +2,7 @@
 /* Pre-tokenizers: cutting the normalized text into the words that the model sees. */
 #include "tokenizer_internal.h"
 
-/* ---- running ---------------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 /* One piece being cut: segments come in order, matches and what lies between them. */
 struct cut {

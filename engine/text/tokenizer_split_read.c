@@ -10,8 +10,7 @@ static const char bytes_expression[] =
 /* char::is_numeric of Rust, whose table is one Unicode version ahead of the others. */
 static const char digits_expression[] = "[\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]";
 /* \w+|[^\w\s]+ of Rust's regex, whose \w has the two joiners. */
-static const char words_expression[] =
-    "[\\p{Word}\\x{200c}\\x{200d}]+|[^\\p{Word}\\x{200c}\\x{200d}\\s]+";
+static const char words_expression[] = "[\\p{Word}\\x{200c}\\x{200d}]+|[^\\p{Word}\\x{200c}\\x{200d}\\s]+";
 /* ASCII punctuation, and P of Unicode 8, the version of the crate that the reference asks. */
 static const char punctuation_expression[] =
     "[!-/:-@\\[-`{-~\\x{166d}\\x{111c9}[\\p{P}&&[^\\x{61d}\\x{9fd}\\x{a76}\\x{c77}\\x{c84}\\x{1b4e}-\\x{1b4f}"
@@ -90,14 +89,14 @@ static moesaic_status read_scheme(const struct component *component, prepend_sch
             *ret_prepend = (prepend_scheme)i;
             return MOESAIC_OK;
         }
-    return status_set(error, MOESAIC_E_INPUT, "%s: \"prepend_scheme\" is \"%.40s\", which is unknown",
-                      component->place, text);
+    return status_set(error, MOESAIC_E_INPUT, "%s: \"prepend_scheme\" is \"%.40s\", which is unknown", component->place,
+                      text);
 }
 
 moesaic_status metaspace_read(const struct component *component, const char **ret_replacement, size_t *ret_bytes,
                               prepend_scheme *ret_prepend, bool *ret_split, moesaic_error *error) {
-    static const char *const keys[] = {"type",  "replacement", "prepend_scheme", "add_prefix_space",
-                                       "split", "str_rep",     NULL};
+    static const char *const keys[] = {"type",    "replacement", "prepend_scheme", "add_prefix_space", "split",
+                                       "str_rep", NULL};
     bool prefix_space = true;
     *ret_split = true;
     moesaic_status status = component_check_keys(component, keys, error);
@@ -121,8 +120,8 @@ static moesaic_status read_metaspace(struct splitter *splitter, const struct com
     bool split;
     splitter->kind = SPLITTER_METASPACE;
     splitter->behavior = SPLIT_MERGED_NEXT;
-    moesaic_status status = metaspace_read(component, &replacement, &splitter->replacement_bytes, &splitter->prepend,
-                                           &split, error);
+    moesaic_status status =
+        metaspace_read(component, &replacement, &splitter->replacement_bytes, &splitter->prepend, &split, error);
     if (status != MOESAIC_OK)
         return status;
     memcpy(splitter->replacement, replacement, splitter->replacement_bytes);

@@ -9,7 +9,7 @@ static const double unknown_penalty = 10.0;
 
 struct unigram {
     const struct vocab *vocab;
-    double *scores; /* by id */
+    double *scores;  /* by id */
     uint32_t *order; /* ids of tokens that can be found, sorted by text */
     size_t order_count;
     double unknown_score;
@@ -25,7 +25,7 @@ struct ending {
     int32_t id;
 };
 
-/* ---- encoding --------------------------------------------------------------------------------------------------- */
+/* ---- encoding ---------------------------------------------------------------------------------------------------- */
 
 static moesaic_status no_unknown(struct encode_run *run, const char *text) {
     return status_set(run->error, MOESAIC_E_INPUT,
@@ -181,7 +181,7 @@ moesaic_status unigram_run(struct encode_run *run, const struct unigram *unigram
     return status;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static int by_text(const void *a, const void *b, void *vocab) {
     const struct token *x = &((const struct vocab *)vocab)->tokens[*(const uint32_t *)a];

@@ -77,8 +77,8 @@ static moesaic_status read_array(struct vocab *vocab, const struct component *co
         json_kind kind = json_kind_of(json_at(pair, 1));
         const char *text = json_text(json_at(pair, 0), &bytes);
         if (!text || json_count(pair) != 2 || (kind != JSON_KIND_INTEGER && kind != JSON_KIND_REAL))
-            return status_set(error, MOESAIC_E_INPUT, "%s[%zu]: not a pair of a string and a number",
-                              component->place, i);
+            return status_set(error, MOESAIC_E_INPUT, "%s[%zu]: not a pair of a string and a number", component->place,
+                              i);
         status = measure(&pool_bytes, text, bytes, component->place, error);
     }
     if (status == MOESAIC_OK)
@@ -108,8 +108,7 @@ static uint32_t *slot_of(const struct vocab *vocab, const char *text, size_t byt
     }
 }
 
-moesaic_status vocab_read(struct vocab *vocab, const struct component *component, bool unigram,
-                          moesaic_error *error) {
+moesaic_status vocab_read(struct vocab *vocab, const struct component *component, bool unigram, moesaic_error *error) {
     if (json_kind_of(component->value) != (unigram ? JSON_KIND_ARRAY : JSON_KIND_OBJECT))
         return status_set(error, MOESAIC_E_INPUT, "%s: missing or not an %s", component->place,
                           unigram ? "array" : "object");

@@ -4,7 +4,7 @@
 
 #include <utf8proc.h>
 
-/* ---- UTF-8 ------------------------------------------------------------------------------------------------------ */
+/* ---- UTF-8 ------------------------------------------------------------------------------------------------------- */
 
 /* Bytes of the sequence that `lead` starts, 0 if it cannot start one. */
 static unsigned lead_length(unsigned char lead) {
@@ -20,7 +20,9 @@ static bool second_fits(unsigned char lead, unsigned char c) {
     return c >= low && c <= high;
 }
 
-static bool continues(unsigned char c) { return (c & 0xc0) == 0x80; }
+static bool continues(unsigned char c) {
+    return (c & 0xc0) == 0x80;
+}
 
 /* Length of the well-formed sequence at `text`, 0 if there is none. */
 static unsigned sequence_length(const unsigned char *text, size_t bytes) {
@@ -85,7 +87,9 @@ bool unicode_append(struct text_buffer *buffer, uint32_t code) {
     return text_buffer_append(buffer, text, unicode_put(code, text));
 }
 
-static bool append_replacement(struct text_buffer *out) { return text_buffer_append(out, "\xef\xbf\xbd", 3); }
+static bool append_replacement(struct text_buffer *out) {
+    return text_buffer_append(out, "\xef\xbf\xbd", 3);
+}
 
 /* Takes one byte at the start of a sequence. */
 static bool repair_start(struct unicode_repair *repair, char byte, struct text_buffer *out) {
@@ -125,12 +129,12 @@ bool unicode_repair_finish(struct unicode_repair *repair, struct text_buffer *ou
     return !cut || append_replacement(out);
 }
 
-/* ---- properties ------------------------------------------------------------------------------------------------- */
+/* ---- properties -------------------------------------------------------------------------------------------------- */
 
 bool unicode_is_space(uint32_t code) {
     return (code >= 9 && code <= 13) || code == 0x20 || code == 0x85 || code == 0xa0 || code == 0x1680 ||
-           (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f ||
-           code == 0x205f || code == 0x3000;
+           (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f || code == 0x205f ||
+           code == 0x3000;
 }
 
 /* The entry of unicode_new that holds `code`, or NULL. */

@@ -5,7 +5,7 @@
 
 #include "text_internal.h"
 
-/* ---- UTF-8 ------------------------------------------------------------------------------------------------------ */
+/* ---- UTF-8 ------------------------------------------------------------------------------------------------------- */
 
 enum { UNICODE_UTF8_MAX = 4 };
 
@@ -52,7 +52,7 @@ struct unicode_repair {
 bool unicode_repair_push(struct unicode_repair *repair, const char *bytes, size_t count, struct text_buffer *out);
 bool unicode_repair_finish(struct unicode_repair *repair, struct text_buffer *out); /* the struct is then as new */
 
-/* ---- normalization ---------------------------------------------------------------------------------------------- */
+/* ---- normalization ----------------------------------------------------------------------------------------------- */
 
 typedef enum unicode_form { UNICODE_NFC, UNICODE_NFD, UNICODE_NFKC, UNICODE_NFKD } unicode_form;
 
@@ -60,7 +60,7 @@ typedef enum unicode_form { UNICODE_NFC, UNICODE_NFD, UNICODE_NFKC, UNICODE_NFKD
  * characters are left as they are. Linear up to sorting runs of marks. False: no memory. */
 bool unicode_normalize(unicode_form form, const char *text, size_t bytes, struct text_buffer *out);
 
-/* ---- properties (Unicode 16, as the reference's) ---------------------------------------------------------------- */
+/* ---- properties (Unicode 16, as the reference's) ----------------------------------------------------------------- */
 
 bool unicode_is_space(uint32_t code); /* White_Space */
 bool unicode_is_word(uint32_t code);  /* \w of UTS 18: Alphabetic, marks, decimal digits, connectors, joiners */
@@ -69,8 +69,19 @@ bool unicode_append_lower(struct text_buffer *out, uint32_t code);
 
 /* General categories as bits, in the order of the table below. */
 typedef enum unicode_category {
-    UNICODE_LU, UNICODE_LL, UNICODE_LM, UNICODE_LO, UNICODE_MN, UNICODE_MC, UNICODE_ND, UNICODE_NO, UNICODE_PD,
-    UNICODE_PO, UNICODE_SM, UNICODE_SO, UNICODE_CF
+    UNICODE_LU,
+    UNICODE_LL,
+    UNICODE_LM,
+    UNICODE_LO,
+    UNICODE_MN,
+    UNICODE_MC,
+    UNICODE_ND,
+    UNICODE_NO,
+    UNICODE_PD,
+    UNICODE_PO,
+    UNICODE_SM,
+    UNICODE_SO,
+    UNICODE_CF
 } unicode_category;
 
 /* What Unicode 15 to 16 added to Unicode 14: the reference knows it, PCRE2 10.42 does not. Sorted, disjoint. */

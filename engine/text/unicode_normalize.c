@@ -30,9 +30,9 @@ static const uint32_t inert[][2] = {
 /* Ranges in which every character is its own NFC, starts a sequence and is never the second of a composition: most text
  * in most scripts needs no more than this look. Sorted, disjoint. */
 static const uint32_t plain_nfc[][2] = {
-    {0x80, 0x2ff},      {0x400, 0x482},     {0x48a, 0x52f},     {0x5d0, 0x5ea},     {0x621, 0x64a},
-    {0xe01, 0xe30},     {0x2010, 0x2027},   {0x2030, 0x2044},   {0x3000, 0x3029},   {0x3030, 0x3098},
-    {0x30a0, 0x9fff},   {0xac00, 0xd7a3},   {0xff00, 0xffef},   {0x1f000, 0x1faff}, {0x20000, 0x2a6df},
+    {0x80, 0x2ff},    {0x400, 0x482},   {0x48a, 0x52f},   {0x5d0, 0x5ea},     {0x621, 0x64a},
+    {0xe01, 0xe30},   {0x2010, 0x2027}, {0x2030, 0x2044}, {0x3000, 0x3029},   {0x3030, 0x3098},
+    {0x30a0, 0x9fff}, {0xac00, 0xd7a3}, {0xff00, 0xffef}, {0x1f000, 0x1faff}, {0x20000, 0x2a6df},
 };
 
 static bool in_ranges(const uint32_t (*ranges)[2], size_t count, uint32_t code) {
@@ -47,13 +47,16 @@ static bool in_ranges(const uint32_t (*ranges)[2], size_t count, uint32_t code) 
     return low < count && ranges[low][0] <= code;
 }
 
-static bool is_inert(uint32_t code) { return in_ranges(inert, sizeof inert / sizeof *inert, code); }
+static bool is_inert(uint32_t code) {
+    return in_ranges(inert, sizeof inert / sizeof *inert, code);
+}
 
-static bool is_plain_nfc(uint32_t code) { return in_ranges(plain_nfc, sizeof plain_nfc / sizeof *plain_nfc, code); }
+static bool is_plain_nfc(uint32_t code) {
+    return in_ranges(plain_nfc, sizeof plain_nfc / sizeof *plain_nfc, code);
+}
 
 static bool codes_grow(struct codes *codes, size_t capacity) {
-    utf8proc_int32_t *data =
-        capacity > SIZE_MAX / sizeof *data ? NULL : realloc(codes->data, capacity * sizeof *data);
+    utf8proc_int32_t *data = capacity > SIZE_MAX / sizeof *data ? NULL : realloc(codes->data, capacity * sizeof *data);
     if (!data)
         return false;
     codes->data = data;
@@ -128,8 +131,8 @@ static bool flush(struct codes *codes, bool compose, struct text_buffer *out) {
     size_t count = codes->count;
     codes->count = 0;
     if (compose && count > 1) {
-        utf8proc_ssize_t n = utf8proc_normalize_utf32(codes->data, (utf8proc_ssize_t)count,
-                                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+        utf8proc_ssize_t n =
+            utf8proc_normalize_utf32(codes->data, (utf8proc_ssize_t)count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
         count = n < 0 ? count : (size_t)n;
     }
     for (size_t i = 0; i < count; i++)
