@@ -124,6 +124,8 @@ const char *checkpoint_shard_name(const struct checkpoint *checkpoint, uint32_t 
  * row-major `weight` over the mapped bytes. Missing or of another shape: MOESAIC_E_INPUT naming tensor and file. */
 moesaic_status checkpoint_weight(const struct checkpoint *checkpoint, const char *name, uint64_t rows, uint64_t cols,
                                  struct weight *ret_weight, moesaic_error *error);
+/* Reads every weight in search of one that is NaN or infinite. Errors: NONFINITE, naming file, tensor and element. */
+moesaic_status checkpoint_check_finite(const struct checkpoint *checkpoint, moesaic_error *error);
 
 /* ---- weights by role: what the forward pass reads, filled from a checkpoint (or a packed artifact) -------------- */
 

@@ -16,6 +16,8 @@ struct sched {
     struct forward *forward;
     struct counters counters;
     size_t step_tokens, max_sequences, logits_rows;
+    bool searched; /* for weights that are no numbers, with `blame` as the outcome; the stepping thread's own */
+    moesaic_error blame;
     struct forward_item *items; /* [max_sequences] */
     struct request **stepping;  /* [max_sequences], of the items */
     pthread_t thread;
@@ -90,10 +92,32 @@ static size_t batch_make(struct sched *sched) {
     return n;
 }
 
+/* What the forward pass says of results that are no numbers, with the file; for a checkpoint, the weight at fault, which
+ * takes one search through all of them. */
+static void nonfinite_explain(struct sched *sched, moesaic_error *error) {
+    const struct checkpoint *checkpoint = model_checkpoint(sched->model);
+    if (!sched->searched) {
+        sched->searched = true;
+        sched->blame.status = MOESAIC_OK;
+        if (checkpoint)
+            checkpoint_check_finite(checkpoint, &sched->blame);
+    }
+    if (sched->blame.status) {
+        *error = sched->blame;
+        return;
+    }
+    char what[sizeof error->message];
+    memcpy(what, error->message, sizeof what);
+    status_set(error, MOESAIC_E_NONFINITE, "%s: %s",
+               checkpoint ? checkpoint_path(checkpoint) : artifact_path(model_artifact(sched->model)), what);
+}
+
 static void request_fail(struct sched *sched, struct request *request, moesaic_status status,
                          const moesaic_error *error) {
     request->status = status;
     request->error = *error;
+    if (status == MOESAIC_E_NONFINITE)
+        nonfinite_explain(sched, &request->error);
     request_finish(sched, request);
 }
 
