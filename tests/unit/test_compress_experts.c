@@ -353,3 +353,67 @@ Test(compress_budget, edges) {
     cr_expect_eq(budget_solve(&none, 1, 99, choice, &outcome, &error), MOESAIC_E_USAGE);
     cr_expect_eq(budget_solve(&item, 0, 0, choice, &outcome, &error), MOESAIC_OK);
 }
+
+/* ---- recovery ------------------------------------------------------------------------------------------------------- */
+
+/* sum over tokens of |w f - v x|². */
+static double output_miss(const float *w, const float *f, const float *v, const float *x, size_t cols, size_t tokens) {
+    double sum = 0.0;
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t row = 0; row < ROWS; row++) {
+            double miss = 0.0;
+            for (size_t k = 0; k < cols; k++)
+                miss += (double)w[row * cols + k] * f[t * cols + k] - (double)v[row * cols + k] * x[t * cols + k];
+            sum += miss * miss;
+        }
+    }
+    return sum;
+}
+
+Test(compress_recover, a_drift_that_is_linear_is_undone_and_noise_is_reduced) {
+    enum { COLS = 70, TOKENS = 400 };
+    float *f = malloc(sizeof *f * TOKENS * COLS), *x = malloc(sizeof *x * TOKENS * COLS);
+    float w[ROWS * COLS], target[ROWS * COLS];
+    struct calib_stats *stats;
+    struct calib_drift *drift;
+    fill_random(w, ROWS * COLS, 1.0f);
+    for (int noisy = 0; noisy < 2; noisy++) {
+        for (size_t i = 0; i < TOKENS * COLS; i++) {
+            f[i] = random_uniform();
+            x[i] = noisy ? f[i] + 0.3f * random_uniform() : f[i] * (i % COLS % 3 == 0 ? 0.5f : 1.25f);
+        }
+        cr_assert_eq(calib_stats_create(COLS, true, &stats, NULL), MOESAIC_OK);
+        cr_assert_eq(calib_drift_create(COLS, &drift, NULL), MOESAIC_OK);
+        calib_add(stats, x, COLS, NULL, NULL, TOKENS, 0, COLS);
+        calib_drift_add(drift, f, x, COLS, NULL, TOKENS, 64, COLS);
+        calib_drift_add(drift, f, x, COLS, NULL, TOKENS, 0, 64);
+        cr_assert_eq(recover_target(w, ROWS, COLS, stats, drift, 1e-6, target, NULL), MOESAIC_OK);
+        double before = output_miss(w, f, w, x, COLS, TOKENS), after = output_miss(w, f, target, x, COLS, TOKENS);
+        cr_expect_lt(after, noisy ? 0.99 * before : 1e-6 * before);
+        calib_stats_destroy(stats);
+        calib_drift_destroy(drift);
+    }
+    free(f);
+    free(x);
+}
+
+Test(compress_recover, no_drift_and_no_tokens_leave_the_weights) {
+    float w[ROWS * 40], target[ROWS * 40], x[100 * 40];
+    struct calib_stats *stats;
+    struct calib_drift *drift;
+    fill_random(w, ROWS * 40, 1.0f);
+    fill_random(x, 100 * 40, 1.0f);
+    cr_assert_eq(calib_stats_create(40, true, &stats, NULL), MOESAIC_OK);
+    cr_assert_eq(calib_drift_create(40, &drift, NULL), MOESAIC_OK);
+    cr_assert_eq(recover_target(w, ROWS, 40, stats, drift, 0, target, NULL), MOESAIC_OK);
+    cr_expect_arr_eq(target, w, sizeof w);
+    calib_add(stats, x, 40, NULL, NULL, 100, 0, 40);
+    calib_drift_add(drift, x, x, 40, NULL, 100, 0, 40);
+    cr_assert_eq(recover_target(w, ROWS, 40, stats, drift, 0, target, NULL), MOESAIC_OK);
+    cr_expect_arr_eq(target, w, sizeof w);
+    cr_expect_eq(recover_target(w, ROWS, 39, stats, drift, 0, target, NULL), MOESAIC_E_USAGE);
+    w[2] = NAN;
+    cr_expect_eq(recover_target(w, ROWS, 40, stats, drift, 0, target, NULL), MOESAIC_E_NONFINITE);
+    calib_stats_destroy(stats);
+    calib_drift_destroy(drift);
+}
