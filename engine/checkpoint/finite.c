@@ -39,7 +39,8 @@ moesaic_status checkpoint_check_finite(const struct checkpoint *checkpoint, moes
         const struct tensor *tensor = checkpoint_at(checkpoint, t);
         uint64_t elements, at = first_nonfinite(tensor, &elements);
         if (at < elements)
-            return status_set(error, MOESAIC_E_NONFINITE, "%s/%s: tensor \"%.128s\": element %" PRIu64 " is NaN or infinite",
+            return status_set(error, MOESAIC_E_NONFINITE,
+                              "%s/%s: tensor \"%.128s\": element %" PRIu64 " is NaN or infinite",
                               checkpoint_path(checkpoint), checkpoint_shard_name(checkpoint, tensor->shard),
                               tensor->name, at);
     }
