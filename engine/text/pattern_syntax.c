@@ -282,7 +282,7 @@ static bool repetitions(struct pattern_syntax *syntax, size_t from) {
     for (bool first = true; syntax->at < syntax->end; first = false) {
         char c = *syntax->at;
         uint32_t low, high;
-        bool open;
+        bool open = false;
         if (c == '{' ? !interval(syntax, &low, &high, &open) : c != '*' && c != '+' && c != '?')
             break;
         if (!first && !wrap(syntax, from))

@@ -62,8 +62,8 @@ moesaic_status component_bool(const struct component *component, const char *key
 
 moesaic_status component_char(const struct component *component, const char *key, const char **ret_text,
                               size_t *ret_bytes, moesaic_error *error) {
-    const char *text;
-    size_t bytes;
+    const char *text = NULL;
+    size_t bytes = 0;
     moesaic_status status = component_text(component, key, &text, &bytes, error);
     if (status != MOESAIC_OK)
         return status;
