@@ -7,6 +7,7 @@
 #include <moesaic/compress.h>
 #include <moesaic/evaluate.h>
 #include <moesaic/export.h>
+#include <moesaic/report.h>
 #include <moesaic/trace.h>
 
 #include "scheduler.h"
@@ -51,6 +52,11 @@ moesaic_status pipeline_compress(const struct model *model, const struct tokeniz
                                  moesaic_error *error);
 moesaic_status pipeline_bench(const struct model *model, const moesaic_bench_options *options,
                               moesaic_bench_result *ret_result, moesaic_error *error);
+
+/* Contenders: base, optimized, opponents; each with its name, engine and info filled in. */
+struct contender;
+moesaic_status pipeline_compare(struct contender *contenders, size_t count, const moesaic_compare_options *options,
+                                moesaic_compare_result *ret_result, moesaic_error *error);
 
 /* Counts of parameters, bytes and FLOPs; fills every figure of `ret_info` but size, path, container and tensors. */
 void pipeline_describe(const struct model *model, moesaic_model_info *ret_info);

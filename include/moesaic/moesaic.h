@@ -50,6 +50,7 @@
 #include <moesaic/evaluate.h>
 #include <moesaic/export.h>
 #include <moesaic/model.h>
+#include <moesaic/report.h>
 #include <moesaic/sequence.h>
 #include <moesaic/status.h>
 #include <moesaic/text.h>
