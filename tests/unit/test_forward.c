@@ -394,7 +394,7 @@ static void refuse(struct golden_engine *engine, struct forward_item *items, siz
 
 Test(forward, impossible_steps_are_refused) {
     struct golden_engine engine;
-    struct model_context *context;
+    struct model_context *context, *other;
     static int32_t ids[300];
     golden_open(&engine, "checkpoints/llama", (struct golden_setup){0});
     struct forward_item items[17];
@@ -409,7 +409,11 @@ Test(forward, impossible_steps_are_refused) {
     for (size_t i = 0; i < 17; i++)
         items[i] = (struct forward_item){.context = context, .ids = ids, .count = 20};
     refuse(&engine, items, 17, MOESAIC_E_USAGE, "17 sequences");
-    refuse(&engine, items, 16, MOESAIC_E_USAGE, "more than 256 tokens");
+    refuse(&engine, items, 2, MOESAIC_E_USAGE, "items 0 and 1 are the same sequence");
+    cr_assert_eq(model_context_create(engine.model, engine.pool, 250, &other, NULL), MOESAIC_OK);
+    items[1] = (struct forward_item){.context = other, .ids = ids, .count = 250};
+    refuse(&engine, items, 2, MOESAIC_E_USAGE, "more than 256 tokens");
+    model_context_destroy(other);
     ids[3] = -1;
     refuse(&engine, items, 1, MOESAIC_E_INPUT, "position 3");
     ids[3] = 897;
