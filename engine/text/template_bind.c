@@ -34,7 +34,7 @@ static bool scope_resolve(struct binder *b, const struct tscope *scope, const st
     *ret_found = false;
     for (uint32_t up = 0; scope && !*ret_found; scope = scope->parent, up++) {
         size_t slot = scope_find(scope, name);
-        if (!template_work(b->s, scope->count / 8))
+        if (!template_work(b->s, scope->count / 2))
             return false;
         *ret_found = slot != SIZE_MAX;
         *ret_up = up;
@@ -68,8 +68,10 @@ static bool declare_load(struct binder *b, const struct tstring *name) {
 static bool declare_store(struct binder *b, const struct tstring *name) {
     uint32_t up, slot;
     bool found;
+    if (!template_work(b->s, b->scope->count / 2))
+        return false;
     if (scope_find(b->scope, name) != SIZE_MAX)
-        return template_work(b->s, b->scope->count / 8);
+        return true;
     if (!scope_resolve(b, b->scope->parent, name, &found, &up, &slot))
         return false;
     if (found)
@@ -205,8 +207,21 @@ static bool bind_nodes(struct binder *b, const struct tnodes *nodes) {
     return true;
 }
 
+/* Python refuses a call that names an argument twice before anything runs. */
+static bool check_keywords(struct binder *b, const struct tnodes *keywords) {
+    for (const struct tnode *node = keywords->first; node; node = node->next)
+        for (const struct tnode *other = keywords->first; other != node; other = other->next) {
+            if (same_name(node->pair.name, other->pair.name))
+                return template_fail(b->s, "SyntaxError", "keyword argument repeated: %.*s", (int)node->pair.name->bytes,
+                                     node->pair.name->data);
+            if (!template_work(b->s, 1))
+                return false;
+        }
+    return true;
+}
+
 static bool bind_arguments(struct binder *b, const struct targuments *args) {
-    return bind_nodes(b, &args->args) && bind_nodes(b, &args->keywords) && bind(b, args->star) && bind(b, args->star_star);
+    return check_keywords(b, &args->keywords) && bind_nodes(b, &args->args) && bind_nodes(b, &args->keywords) && bind(b, args->star) && bind(b, args->star_star);
 }
 
 static bool bind_name(struct binder *b, struct tnode *node) {
@@ -295,8 +310,9 @@ static bool bind_macro(struct binder *b, struct tnode *node) {
         for (int i = 1; i < 3; i++)
             *uses[i] = *uses[i] && !same_name(param->name.name, &names[i]);
     }
+    node->macro.uses_caller &= !explicit_caller; /* then it is a parameter like any other */
     for (int i = 0; i < 3; i++)
-        if (*uses[i] && !(i == 0 && explicit_caller) && !declare_parameter(&inner, &names[i], slots[i]))
+        if (*uses[i] && !declare_parameter(&inner, &names[i], slots[i]))
             return false;
     return declare_nodes(&inner, &node->macro.defaults) && bind_nodes(&inner, &node->macro.defaults) &&
            bind_body(&inner, &node->macro.body);
@@ -313,18 +329,12 @@ static bool bind_with(struct binder *b, struct tnode *node) {
     return bind_body(&inner, &node->block.body);
 }
 
-/* A filter block, set block or generation block: a body in a scope of its own, and a filter that runs in it. */
+/* A filter block or set block: a body in a scope of its own, and a filter that runs in it. */
 static bool bind_block(struct binder *b, struct tbody *body, struct tnode *filter) {
     struct tscope *scope = body->scope = scope_new(b);
     struct binder inner = binder_inside(b, scope);
     return scope && declare_nodes(&inner, &body->nodes) && declare(&inner, filter) &&
            bind_nodes(&inner, &body->nodes) && bind(&inner, filter);
-}
-
-static bool bind_generation(struct binder *b, struct tnode *node) {
-    struct binder inner = *b;
-    inner.loop_depth = 0; /* a function of its own in the reference */
-    return bind_block(&inner, &node->block.body, NULL);
 }
 
 static bool bind_if(struct binder *b, struct tnode *node) {
@@ -355,7 +365,7 @@ static bool bind_statement(struct binder *b, struct tnode *node) {
     case TN_WITH:
         return bind_with(b, node);
     case TN_GENERATION:
-        return bind_generation(b, node);
+        return bind_macro(b, node);
     default:
         return b->loop_depth || template_fail(b->s, "SyntaxError", node->kind == TN_BREAK
                                                                        ? "'break' outside loop"

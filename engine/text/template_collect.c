@@ -199,6 +199,8 @@ static bool update_from_pairs(struct tstate *s, struct tdict *dict, struct tvalu
 }
 
 bool template_dict_update(struct tstate *s, struct tdict *dict, struct tvalue source) {
+    if (source.kind == TV_UNDEFINED)
+        return template_fail_undefined(s, source.undefined);
     if (source.kind != TV_DICT)
         return update_from_pairs(s, dict, source);
     for (size_t i = 0; i < source.dict->count; i++)
@@ -238,7 +240,7 @@ static bool next_character(struct tstate *s, struct titerator *it, struct tvalue
     size_t step;
     template_utf8_at(it->text->data + it->position, &step);
     it->position += step;
-    return template_work(s, 1) && template_string_cut(s, it->text, it->position - step, it->position, ret);
+    return template_work(s, 1) && template_string_view(s, it->text->data + it->position - step, step, ret);
 }
 
 static bool next_pair(struct tstate *s, struct titerator *it, struct tvalue *ret) {
@@ -293,6 +295,7 @@ bool template_is_iterable(struct tvalue v) {
     case TV_VIEW:
     case TV_RANGE:
     case TV_ITERATOR:
+    case TV_LOOP:
         return true;
     default:
         return false;
@@ -306,6 +309,8 @@ bool template_iterate(struct tstate *s, struct tvalue v, struct titerator **ret)
     }
     if (!template_is_iterable(v))
         return template_fail(s, "TypeError", "'%s' object is not iterable", template_type_name(v));
+    if (v.kind == TV_LOOP)
+        return template_loop_iterate(s, v.loop, ret);
     struct titerator *it = template_iterator_new(s, "iterator", next_nothing);
     if (!it)
         return false;

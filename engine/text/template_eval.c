@@ -91,6 +91,21 @@ static bool assign_tuple(struct tstate *s, const struct tnode *target, struct tf
     return true;
 }
 
+static bool fail_no_namespace(struct tstate *s) {
+    return template_fail(s, "TemplateRuntimeError", "cannot assign attribute on non-namespace object");
+}
+
+bool template_check_target(struct tstate *s, const struct tnode *target, struct tframe *frame) {
+    if (target->kind == TN_NAMESPACE_REF)
+        return slot_of(target, frame)->kind == TV_NAMESPACE || fail_no_namespace(s);
+    if (target->kind != TN_TUPLE)
+        return true;
+    for (const struct tnode *item = target->list.first; item; item = item->next)
+        if (!template_check_target(s, item, frame))
+            return false;
+    return true;
+}
+
 bool template_assign(struct tstate *s, const struct tnode *target, struct tframe *frame, struct tvalue v) {
     if (target->kind == TN_TUPLE) {
         bool ok = template_enter(s) && assign_tuple(s, target, frame, v);
@@ -103,7 +118,7 @@ bool template_assign(struct tstate *s, const struct tnode *target, struct tframe
         return true;
     }
     if (slot->kind != TV_NAMESPACE)
-        return template_fail(s, "TemplateRuntimeError", "cannot assign attribute on non-namespace object");
+        return fail_no_namespace(s);
     struct tvalue name = template_of_string(target->name.attribute);
     return template_namespace_name(s, name) && template_dict_set(s, slot->names, name, v);
 }

@@ -4,6 +4,41 @@
 
 #include "template_filters_internal.h"
 
+/* ---- generators: their work, and its errors, wait for the first item to be asked for ----------------------------- */
+
+struct deferred {
+    bool (*make)(struct tstate *s, struct tvalue self, const struct tvalue *args, struct tgrowing *ret);
+    struct tvalue self, args[2];
+};
+
+static bool deferred_next(struct tstate *s, struct titerator *it, struct tvalue *ret) {
+    struct deferred *deferred = it->more;
+    struct tgrowing items = {0};
+    struct tvalue made;
+    bool ok = template_enter(s) && deferred->make(s, deferred->self, deferred->args, &items);
+    template_leave(s);
+    if (!ok || !template_iterator_over(s, items.items, items.count, it->type_name, &made))
+        return false;
+    *it = *made.iterator;
+    return it->next(s, it, ret);
+}
+
+static bool defer(struct tstate *s, struct tvalue self, const struct tcall *call,
+                  bool (*make)(struct tstate *, struct tvalue, const struct tvalue *, struct tgrowing *),
+                  struct tvalue *ret) {
+    struct titerator *it = template_iterator_new(s, "generator", deferred_next);
+    struct deferred *deferred = template_alloc(s, 1, sizeof *deferred);
+    if (!it || !deferred)
+        return false;
+    deferred->make = make;
+    deferred->self = self;
+    for (size_t i = 0; i < call->count; i++)
+        deferred->args[i] = call->args[i];
+    it->more = deferred;
+    *ret = (struct tvalue){.kind = TV_ITERATOR, .iterator = it};
+    return true;
+}
+
 /* ---- whole collections --------------------------------------------------------------------------------------------- */
 
 static bool filter_length(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
@@ -21,17 +56,20 @@ static bool filter_list(struct tstate *s, struct tvalue self, const struct tcall
     return template_collect(s, self, &items) && template_list_of(s, TV_LIST, items.items, items.count, ret);
 }
 
-static bool filter_items(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
-    (void)call;
-    struct tgrowing pairs = {0};
+static bool make_items(struct tstate *s, struct tvalue self, const struct tvalue *args, struct tgrowing *ret) {
+    (void)args;
     if (self.kind != TV_UNDEFINED && self.kind != TV_DICT)
         return template_fail(s, "TypeError", "Can only get item pairs from a mapping.");
     for (size_t i = 0; self.kind == TV_DICT && i < self.dict->count; i++) {
         struct tvalue pair;
-        if (!template_pair_tuple(s, &self.dict->pairs[i], &pair) || !template_push(s, &pairs, pair))
+        if (!template_pair_tuple(s, &self.dict->pairs[i], &pair) || !template_push(s, ret, pair))
             return false;
     }
-    return template_iterator_over(s, pairs.items, pairs.count, "generator", ret);
+    return true;
+}
+
+static bool filter_items(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
+    return defer(s, self, call, make_items, ret);
 }
 
 static bool filter_first(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
@@ -46,7 +84,7 @@ static bool filter_first(struct tstate *s, struct tvalue self, const struct tcal
 static bool reversed(struct tstate *s, struct tvalue v, struct tvalue *ret) {
     struct titerator *it;
     *ret = template_missing();
-    if (v.kind == TV_ITERATOR || !template_is_iterable(v))
+    if (v.kind == TV_ITERATOR || v.kind == TV_LOOP || !template_is_iterable(v))
         return true;
     if (v.kind == TV_DICT || v.kind == TV_VIEW) {
         if (!template_iterate(s, v, &it))
@@ -86,9 +124,14 @@ static bool filter_reverse(struct tstate *s, struct tvalue self, const struct tc
         return false;
     if (!template_is_missing(*ret))
         return true;
-    if (self.kind != TV_ITERATOR)
-        return template_fail(s, "FilterArgumentError", "argument must be iterable");
-    if (!template_collect(s, self, &items) || !template_list_of(s, TV_LIST, items.items, items.count, ret))
+    if (!template_collect(s, self, &items)) {
+        if (!strcmp(s->fault.kind, "TypeError")) { /* the filter explains it in its own words */
+            s->fault.status = MOESAIC_OK;
+            template_fail(s, "FilterArgumentError", "argument must be iterable");
+        }
+        return false;
+    }
+    if (!template_list_of(s, TV_LIST, items.items, items.count, ret))
         return false;
     return template_slice(s, *ret, backwards, ret);
 }
@@ -242,13 +285,12 @@ static bool filter_groupby(struct tstate *s, struct tvalue self, const struct tc
     return template_list_of(s, TV_LIST, groups.items, groups.count, ret);
 }
 
-static bool filter_unique(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
+static bool make_unique(struct tstate *s, struct tvalue self, const struct tvalue *args, struct tgrowing *ret) {
     bool case_sensitive;
     struct tpath path;
-    struct tgrowing items, kept = {0};
+    struct tgrowing items;
     struct tdict *seen = template_dict_new(s);
-    if (!seen || !template_arg_truth(s, call->args[0], false, &case_sensitive) ||
-        !template_path_read(s, call->args[1], &path) || !template_collect(s, self, &items))
+    if (!seen || !template_arg_truth(s, args[0], false, &case_sensitive) || !template_path_read(s, args[1], &path) || !template_collect(s, self, &items))
         return false;
     for (size_t i = 0; i < items.count; i++) {
         struct tvalue key;
@@ -256,10 +298,14 @@ static bool filter_unique(struct tstate *s, struct tvalue self, const struct tca
         if (!template_path_follow(s, &path, items.items[i], template_missing(), &key) ||
             (!case_sensitive && !template_fold_case(s, &key)) || !template_dict_set(s, seen, key, template_none()))
             return false;
-        if (seen->count > before && !template_push(s, &kept, items.items[i]))
+        if (seen->count > before && !template_push(s, ret, items.items[i]))
             return false;
     }
-    return template_iterator_over(s, kept.items, kept.count, "generator", ret);
+    return true;
+}
+
+static bool filter_unique(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
+    return defer(s, self, call, make_unique, ret);
 }
 
 /* ---- batches and sums ---------------------------------------------------------------------------------------------- */
@@ -280,27 +326,31 @@ static bool push_part(struct tstate *s, struct tgrowing *parts, const struct tgr
 
 static bool is_given(struct tvalue v) { return !template_is_missing(v) && v.kind != TV_NONE; }
 
-static bool filter_batch(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
-    struct tgrowing items, parts = {0};
+static bool make_batch(struct tstate *s, struct tvalue self, const struct tvalue *args, struct tgrowing *ret) {
+    struct tgrowing items;
     int64_t size;
-    if (!template_arg_int(s, call->args[0], 1, &size) || !template_collect(s, self, &items))
+    if (!template_arg_int(s, args[0], 1, &size) || !template_collect(s, self, &items))
         return false;
     size_t step = size > 0 ? (size_t)size : items.count; /* a size never reached: all in one */
     for (size_t begin = 0; begin < items.count; begin += step) {
         size_t count = items.count - begin < step ? items.count - begin : step;
-        size_t extra = is_given(call->args[1]) && size > 0 ? step - count : 0;
-        if (!push_part(s, &parts, &items, begin, count, extra, call->args[1]))
+        size_t extra = is_given(args[1]) && size > 0 ? step - count : 0;
+        if (!push_part(s, ret, &items, begin, count, extra, args[1]))
             return false;
         if (step > items.count - begin)
             break;
     }
-    return template_iterator_over(s, parts.items, parts.count, "generator", ret);
+    return true;
 }
 
-static bool filter_slice(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
-    struct tgrowing items, parts = {0};
+static bool filter_batch(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
+    return defer(s, self, call, make_batch, ret);
+}
+
+static bool make_slices(struct tstate *s, struct tvalue self, const struct tvalue *args, struct tgrowing *ret) {
+    struct tgrowing items;
     int64_t slices;
-    if (!template_arg_int(s, call->args[0], 1, &slices) || !template_collect(s, self, &items))
+    if (!template_arg_int(s, args[0], 1, &slices) || !template_collect(s, self, &items))
         return false;
     if (slices == 0)
         return template_fail(s, "ZeroDivisionError", "integer division or modulo by zero");
@@ -309,12 +359,16 @@ static bool filter_slice(struct tstate *s, struct tvalue self, const struct tcal
     size_t count = slices > 0 ? (size_t)slices : 0;
     for (size_t i = 0, begin = 0; i < count; i++) {
         size_t size = items.count / count + (i < items.count % count);
-        size_t extra = is_given(call->args[1]) && i >= items.count % count;
-        if (!push_part(s, &parts, &items, begin, size, extra, call->args[1]))
+        size_t extra = is_given(args[1]) && i >= items.count % count;
+        if (!push_part(s, ret, &items, begin, size, extra, args[1]))
             return false;
         begin += size;
     }
-    return template_iterator_over(s, parts.items, parts.count, "generator", ret);
+    return true;
+}
+
+static bool filter_slice(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
+    return defer(s, self, call, make_slices, ret);
 }
 
 static bool filter_sum(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {

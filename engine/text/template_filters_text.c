@@ -72,6 +72,15 @@ static bool filter_replace(struct tstate *s, struct tvalue self, const struct tc
            template_text_replace_all(s, self.string, old.string, by.string, count, ret);
 }
 
+/* What Python says of `value += "\n"` and then .splitlines(). */
+static bool fail_indent(struct tstate *s, struct tvalue v) {
+    if (v.kind == TV_UNDEFINED)
+        return template_fail_undefined(s, v.undefined);
+    if (v.kind == TV_LIST)
+        return template_fail(s, "AttributeError", "'list' object has no attribute 'splitlines'");
+    return template_fail(s, "TypeError", "unsupported operand type(s) for +=: '%s' and 'str'", template_type_name(v));
+}
+
 static bool filter_indent(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     struct tbuilder b = {0}, margin = {0};
     struct tvalue indent = call->args[0];
@@ -79,10 +88,7 @@ static bool filter_indent(struct tstate *s, struct tvalue self, const struct tca
     bool first, blank, markup = self.kind == TV_STRING && self.string->markup;
     int64_t width;
     if (self.kind != TV_STRING)
-        return self.kind == TV_UNDEFINED
-                   ? template_fail_undefined(s, self.undefined)
-                   : template_fail(s, "TypeError", "unsupported operand type(s) for +=: '%s' and 'str'",
-                                   template_type_name(self));
+        return fail_indent(s, self);
     if (indent.kind != TV_STRING &&
         (!template_arg_int(s, indent, 4, &width) ||
          !template_put_repeated(s, &margin, ' ', width > 0 ? (size_t)width : 0) || !template_built(s, &margin, &indent)))
@@ -109,30 +115,32 @@ static bool filter_indent(struct tstate *s, struct tvalue self, const struct tca
     return true;
 }
 
+/* The beginning of a text without its last word, or all of it where there is one word only. */
+static bool drop_word(struct tstate *s, struct tvalue *io_text) {
+    if (io_text->kind != TV_STRING)
+        return template_fail(s, "AttributeError", "'%s' object has no attribute 'rsplit'", template_type_name(*io_text));
+    const char *blank = memrchr(io_text->string->data, ' ', io_text->string->bytes);
+    return !blank || template_string_cut(s, io_text->string, 0, (size_t)(blank - io_text->string->data), io_text);
+}
+
 static bool filter_truncate(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
-    int64_t length, leeway;
+    struct tvalue end = call->args[2], leeway = call->args[3];
+    int64_t length, slack;
+    size_t has, marks;
     bool kill;
-    struct tvalue end = call->args[2], head, rest = call->args[3];
-    if (!soft(s, &self) || !template_arg_int(s, call->args[0], 255, &length) ||
-        !template_arg_truth(s, call->args[1], false, &kill) ||
-        !template_arg_int(s, rest.kind == TV_NONE ? template_missing() : rest, 5, &leeway) ||
-        (template_is_missing(end) && !template_string_text(s, "...", &end)) || !soft(s, &end))
+    if (!template_arg_int(s, call->args[0], 255, &length) || !template_arg_truth(s, call->args[1], false, &kill) ||
+        !template_arg_int(s, leeway.kind == TV_NONE ? template_missing() : leeway, 5, &slack) ||
+        (template_is_missing(end) && !template_string_text(s, "...", &end)) || !template_length(s, end, &marks))
         return false;
-    int64_t marks = (int64_t)end.string->chars;
-    if (length < marks || leeway < 0)
-        return template_fail(s, "AssertionError", "expected length >= %lld and leeway >= 0", (long long)marks);
-    if ((int64_t)self.string->chars - leeway <= length) {
-        *ret = self;
+    if (length < (int64_t)marks || slack < 0)
+        return template_fail(s, "AssertionError", "expected length >= %zu and leeway >= 0", marks);
+    if (!template_length(s, self, &has))
+        return false;
+    *ret = self;
+    if ((int64_t)has - slack <= length)
         return true;
-    }
-    size_t cut = template_string_offset(self.string, (size_t)(length - marks));
-    for (size_t at = cut; !kill && at > 0; at--)
-        if (self.string->data[at - 1] == ' ') {
-            cut = at - 1;
-            break;
-        }
-    return template_string_cut(s, self.string, 0, cut, &head) &&
-           template_string_concat(s, head.string, end.string, ret);
+    struct tvalue bounds[3] = {template_none(), template_int(length - (int64_t)marks), template_none()};
+    return template_slice(s, self, bounds, ret) && (kill || drop_word(s, ret)) && template_binary(s, TOP_ADD, *ret, end, ret);
 }
 
 static bool filter_wordcount(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {

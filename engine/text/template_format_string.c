@@ -180,9 +180,9 @@ bool template_format_percent(struct tstate *s, const struct tstring *format, str
         if (next && !percent_item(s, &p))
             return false;
     }
-    bool all = args.kind == TV_TUPLE ? p.taken == args.list->count : p.taken == 1 || args.kind == TV_DICT ||
-                                                                     args.kind == TV_LIST;
-    if (!all)
+    /* What can be subscripted passes for a mapping, of which nothing need be taken. */
+    bool mapping = args.kind == TV_DICT || args.kind == TV_LIST || args.kind == TV_RANGE || args.kind == TV_UNDEFINED;
+    if (args.kind == TV_TUPLE ? p.taken != args.list->count : p.taken != 1 && !mapping)
         return template_fail(s, "TypeError", "not all arguments converted during string formatting");
     if (!template_built(s, &p.out, ret))
         return false;
@@ -369,8 +369,8 @@ static bool braces_fill(struct tstate *s, struct braces *f, const char *text, si
             at += 2;
             continue;
         }
-        if (text[at] == '}')
-            return template_fail(s, "ValueError", "Single '}' encountered in format string");
+        if (text[at] == '}' || at + 1 == bytes)
+            return template_fail(s, "ValueError", "Single '%c' encountered in format string", text[at]);
         size_t end = at, level = 0;
         do
             level += (size_t)(text[end] == '{') - (size_t)(text[end] == '}');

@@ -167,7 +167,7 @@ struct tjoiner {
     bool used;
 };
 struct tmacro {
-    const struct tnode *node; /* TN_MACRO or TN_CALL_BLOCK */
+    const struct tnode *node; /* TN_MACRO, TN_CALL_BLOCK or TN_GENERATION */
     struct tframe *closure;
 };
 struct tcall {
@@ -301,6 +301,8 @@ bool template_put_text(struct tstate *s, struct tbuilder *b, const char *text);
 bool template_put_code(struct tstate *s, struct tbuilder *b, uint32_t code);
 bool template_put_repeated(struct tstate *s, struct tbuilder *b, uint32_t code, size_t count);
 bool template_built(struct tstate *s, struct tbuilder *b, struct tvalue *ret);
+/* For the tree, which renders share: text that is never extended in place. */
+bool template_built_constant(struct tstate *s, struct tbuilder *b, struct tvalue *ret);
 
 /* template_repr.c: how values read as text */
 bool template_put_str(struct tstate *s, struct tbuilder *b, struct tvalue v);  /* as str(v) */
@@ -448,7 +450,7 @@ struct tnode {
             struct tbody body;
         } set;
         struct {
-            const struct tstring *text; /* its name; NULL for the body of a call block */
+            const struct tstring *text; /* its name; NULL for the body of a call or generation block */
             struct tnode *name, *call;  /* TN_NAME that takes the macro; the call of a call block */
             struct tnodes params, defaults; /* TN_NAME; the last defaults.count params have one */
             struct tbody body;
@@ -459,7 +461,7 @@ struct tnode {
             struct tnodes targets, values;
             struct tnode *filter;
             struct tbody body;
-        } block; /* with, filter block, generation */
+        } block; /* with, filter block */
     };
 };
 
@@ -505,9 +507,13 @@ bool template_call_macro(struct tstate *s, const struct tmacro *macro, const str
 /* Renders a recursive loop's body over another iterable: loop(x). */
 bool template_loop_recurse(struct tstate *s, struct tloop *loop, struct tvalue iterable, struct tvalue *ret);
 bool template_loop_member(struct tstate *s, struct tloop *loop, const struct tstring *name, struct tvalue *ret);
+/* What is left of a loop, as pairs (item, loop): reading it advances the loop. */
+bool template_loop_iterate(struct tstate *s, struct tloop *loop, struct titerator **ret);
 bool template_loop_length(struct tstate *s, struct tloop *loop, int64_t *ret);
 struct tframe *template_frame_new(struct tstate *s, const struct tscope *scope, struct tframe *parent);
 bool template_frame_enter(struct tstate *s, const struct tscope *scope, struct tframe *frame);
+/* Attributes can be set on namespaces only; looked at before the value is computed. */
+bool template_check_target(struct tstate *s, const struct tnode *target, struct tframe *frame);
 bool template_assign(struct tstate *s, const struct tnode *target, struct tframe *frame, struct tvalue v);
 
 /* ---- lexer: template_lex.c ------------------------------------------------------------------------------------------------ */
@@ -546,6 +552,8 @@ struct tparser {
     struct ttoken current, ahead;
     bool has_ahead;
     unsigned nesting;
+    const char *tag;         /* the innermost open block, and the tags that may follow its body; NULL outside blocks */
+    const char *const *ends;
     size_t uses_loop, uses_caller, uses_kwargs, uses_varargs; /* how often each special name has been read so far */
 };
 bool template_fail_syntax(struct tparser *p, uint32_t line, const char *format, ...)

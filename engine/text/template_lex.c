@@ -1,14 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lexer of the chat template: text and tags with Jinja's white space control (trim_blocks and lstrip_blocks on). */
+#include <stdio.h>
 #include <string.h>
 
 #include "template_internal.h"
 
-static bool fail(struct tlexer *l, const char *message, size_t bytes, const char *text) {
-    template_fail(l->s, "TemplateSyntaxError", "%s%.*s", message, (int)bytes, text);
+static bool __attribute__((format(printf, 2, 3))) fail(struct tlexer *l, const char *format, ...) {
+    char message[128];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    template_fail(l->s, "TemplateSyntaxError", "%s", message);
     if (!l->s->fault.line)
         l->s->fault.line = l->line;
     return false;
+}
+
+/* A character that begins no token. */
+static bool fail_character(struct tlexer *l) {
+    struct tvalue text;
+    const struct tstring *shown;
+    size_t step;
+    template_utf8_at(l->source + l->position, &step);
+    return template_string_view(l->s, l->source + l->position, step, &text) && template_repr(l->s, text, &shown) &&
+           fail(l, "unexpected char %.*s at %zu", (int)shown->bytes, shown->data,
+                template_utf8_count(l->source, l->position));
 }
 
 static char char_at(const struct tlexer *l, size_t position) {
@@ -111,7 +128,7 @@ static bool skip_comment(struct tlexer *l, size_t position) {
             return true;
         }
     }
-    return fail(l, "Missing end of comment tag", 0, "");
+    return fail(l, "Missing end of comment tag");
 }
 
 /* Position behind `{% raw %}` if one stands at the block that opens at `open`, else 0. */
@@ -143,7 +160,7 @@ static bool raw_token(struct tlexer *l, size_t begin, struct ttoken *ret) {
         leave_tag(l, end);
         return true;
     }
-    return fail(l, "Missing end of raw directive", 0, "");
+    return fail(l, "Missing end of raw directive");
 }
 
 /* Enters the tag at `open`; comments and raw blocks are consumed here. */
@@ -277,11 +294,11 @@ static bool hexadecimal(struct tlexer *l, size_t position, size_t end, unsigned 
     for (unsigned i = 0; i < digits; i++) {
         char c = position + i < end ? l->source[position + i] : '\0';
         if (!based_digit(c, 16))
-            return fail(l, "truncated escape in a string", 0, "");
+            return fail(l, "truncated escape in a string");
         *ret = *ret * 16 + (uint32_t)(is_digit(c) ? c - '0' : (c | 0x20) - 'a' + 10);
     }
     if (*ret > 0x10ffff || (*ret >= 0xd800 && *ret < 0xe000))
-        return fail(l, "illegal Unicode character in a string's escape", 0, "");
+        return fail(l, "illegal Unicode character in a string's escape");
     return true;
 }
 
@@ -312,7 +329,7 @@ static bool lex_escape(struct tlexer *l, struct tbuilder *b, size_t *io_position
         return template_put_code(l->s, b, code);
     }
     if (c == 'N')
-        return fail(l, "named characters (\\N{...}) are not supported", 0, "");
+        return fail(l, "named characters (\\N{...}) are not supported");
     return template_put(l->s, b, "\\", 1); /* an unknown escape stays as it is written */
 }
 
@@ -326,7 +343,7 @@ static bool lex_string(struct tlexer *l, struct ttoken *ret) {
             end++;
         }
     if (end >= l->bytes)
-        return fail(l, "unexpected char ", 1, &quote);
+        return fail_character(l);
     ret->kind = TT_STRING;
     if (!escaped) {
         move(l, end + 1);
@@ -343,10 +360,7 @@ static bool lex_string(struct tlexer *l, struct ttoken *ret) {
             return false;
     }
     move(l, end + 1);
-    if (!template_built(l->s, &b, &ret->value))
-        return false;
-    ((struct tstring *)ret->value.string)->buffer = NULL; /* constants are shared by renders: never extended in place */
-    return true;
+    return template_built_constant(l->s, &b, &ret->value);
 }
 
 /* ---- names and operators ------------------------------------------------------------------------------------------- */
@@ -377,11 +391,13 @@ static const struct {
 static bool balance(struct tlexer *l, char c) {
     if (c == '(' || c == '[' || c == '{') {
         if (l->open_count == TEMPLATE_NESTING_MAX)
-            return fail(l, "brackets are nested too deeply", 0, "");
+            return fail(l, "brackets are nested too deeply");
         l->open[l->open_count++] = c == '(' ? ')' : c == '[' ? ']' : '}';
     } else if (c == ')' || c == ']' || c == '}') {
-        if (l->open_count == 0 || l->open[l->open_count - 1] != c)
-            return fail(l, "unexpected closing bracket ", 1, &c);
+        if (l->open_count == 0)
+            return fail(l, "unexpected '%c'", c);
+        if (l->open[l->open_count - 1] != c)
+            return fail(l, "unexpected '%c', expected '%c'", c, l->open[l->open_count - 1]);
         l->open_count--;
     }
     return true;
@@ -397,9 +413,7 @@ static bool lex_operator(struct tlexer *l, struct ttoken *ret) {
         move(l, l->position + strlen(operators[i].text));
         return true;
     }
-    size_t step;
-    template_utf8_at(l->source + l->position, &step);
-    return fail(l, "unexpected char ", step, l->source + l->position);
+    return fail_character(l);
 }
 
 static bool lex_tag(struct tlexer *l, struct ttoken *ret) {

@@ -36,15 +36,26 @@ static bool parse_print(struct tparser *p, struct tnodes *body) {
            template_expect(p, TT_VARIABLE_END);
 }
 
-/* `ends` is a list of tag names, NULL-terminated; *ret_end is the one that stopped the body, still current. */
-static bool parse_nodes(struct tparser *p, const char *const *ends, struct tnodes *body, const char **ret_end) {
+/* `start`, and what was expected instead. */
+static bool fail_tag(struct tparser *p, const char *start) {
+    char tags[128] = "";
+    if (!p->ends)
+        return template_fail_syntax(p, p->current.line, "%s", start);
+    for (size_t i = 0, used = 0; p->ends[i] && used < sizeof tags; i++)
+        used += (size_t)snprintf(tags + used, sizeof tags - used, "%s'%s'", i ? " or " : "", p->ends[i]);
+    return template_fail_syntax(p, p->current.line, "%s Jinja was looking for the following tags: %s. The innermost block "
+                                                    "that needs to be closed is '%s'.", start, tags, p->tag);
+}
+
+/* Up to one of p->ends; *ret_end is the one that stopped the body, still current. */
+static bool parse_nodes(struct tparser *p, struct tnodes *body, const char **ret_end) {
+    const char *const *ends = p->ends;
     for (;;) {
         bool ok;
         switch (p->current.kind) {
         case TT_EOF:
             *ret_end = NULL;
-            return !ends || template_fail_syntax(p, p->current.line,
-                                                 "Unexpected end of template. Jinja was looking for the tag '%s'.", ends[0]);
+            return !ends || fail_tag(p, "Unexpected end of template.");
         case TT_DATA:
             ok = parse_data(p, body);
             break;
@@ -67,12 +78,13 @@ static bool parse_nodes(struct tparser *p, const char *const *ends, struct tnode
 
 /* From behind a tag's own words to one of the end tags, which is stepped over. */
 static bool parse_body(struct tparser *p, const char *const *ends, struct tnodes *body, const char **ret_end) {
-    const char *end;
-    if (p->current.kind == TT_COLON && !template_advance(p))
+    const char *end, *const *outer = p->ends;
+    if ((p->current.kind == TT_COLON && !template_advance(p)) || !template_expect(p, TT_BLOCK_END))
         return false;
-    bool ok = template_expect(p, TT_BLOCK_END) && template_nest(p) && parse_nodes(p, ends, body, &end) &&
-              template_advance(p);
-    p->nesting -= p->nesting > 0;
+    p->ends = ends;
+    bool ok = template_nest(p) && parse_nodes(p, body, &end) && template_advance(p);
+    p->nesting--;
+    p->ends = outer;
     if (ok && ret_end)
         *ret_end = end;
     return ok;
@@ -88,7 +100,8 @@ static bool check_target(struct tparser *p, const struct tnode *target) {
         return true;
     }
     return target->kind == TN_NAME || target->kind == TN_NAMESPACE_REF ||
-           template_fail_syntax(p, target->line, "can't assign to a literal or an expression");
+           template_fail_syntax(p, target->line, "can't assign to '%s'",
+                                target->kind == TN_LIST ? "list" : target->kind == TN_DICT ? "dict" : "const");
 }
 
 static bool parse_target(struct tparser *p, unsigned flags, struct tnode **ret) {
@@ -227,7 +240,7 @@ static bool parse_with(struct tparser *p, struct tnode *node) {
 
 static bool parse_generation(struct tparser *p, struct tnode *node) {
     static const char *const ends[] = {"endgeneration", NULL};
-    return parse_body(p, ends, &node->block.body.nodes, NULL);
+    return parse_macro_body(p, node, ends);
 }
 
 static bool parse_print_statement(struct tparser *p, struct tnode *node) {
@@ -270,7 +283,10 @@ static bool fail_unknown_tag(struct tparser *p) {
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (template_is(name, others[i]))
             return template_fail_syntax(p, p->current.line, "the tag '%s' is not supported in chat templates", others[i]);
-    return template_fail_syntax(p, p->current.line, "Encountered unknown tag '%.*s'.", (int)name->bytes, name->data);
+    char start[128];
+    int shown = name->bytes < 64 ? (int)name->bytes : 64;
+    snprintf(start, sizeof start, "Encountered unknown tag '%.*s'.", shown, name->data);
+    return fail_tag(p, start);
 }
 
 static bool parse_statement(struct tparser *p, struct tnodes *body) {
@@ -280,8 +296,11 @@ static bool parse_statement(struct tparser *p, struct tnodes *body) {
         if (!template_at_name(p, statements[i].tag))
             continue;
         struct tnode *node = template_node(p, statements[i].kind, p->current.line);
+        const char *outer = p->tag;
+        p->tag = statements[i].tag;
         if (!node || !template_advance(p) || !statements[i].parse(p, node))
             return false;
+        p->tag = outer;
         template_nodes_add(body, node);
         return true;
     }
@@ -292,7 +311,7 @@ bool template_parse(struct tstate *s, const char *source, size_t bytes, struct t
     struct tparser p = {.lexer = {.s = s, .source = source, .bytes = bytes, .line = 1, .line_starting = true}};
     const char *end;
     *ret_body = (struct tbody){0};
-    bool ok = template_advance(&p) && parse_nodes(&p, NULL, &ret_body->nodes, &end);
+    bool ok = template_advance(&p) && parse_nodes(&p, &ret_body->nodes, &end);
     if (!ok && !s->fault.line)
         s->fault.line = p.current.line;
     return ok;

@@ -189,8 +189,10 @@ static bool parse_call(struct tparser *p, struct tnode **io_node) {
     return template_node_deepen(p, node, node->call.object) && parse_arguments(p, node, &node->call.arguments);
 }
 
-/* [a], [a:b], [a:b:c]: a slice's missing bounds stay NULL. */
+/* [a], [a:b], [a:b:c]: a slice's missing bounds stay NULL; [] is the empty tuple. */
 static bool parse_slice(struct tparser *p, struct tnode **ret) {
+    if (p->current.kind == TT_RBRACKET)
+        return (*ret = template_node(p, TN_TUPLE, p->current.line)) != NULL;
     struct tnode *slice = template_node(p, TN_SLICE, p->current.line);
     bool is_slice = false;
     if (!slice)
@@ -381,16 +383,15 @@ static bool parse_dict(struct tparser *p, struct tnode **ret) {
 }
 
 static bool parse_strings(struct tparser *p, struct tnode **ret) {
+    struct tstate *s = p->lexer.s;
     struct tvalue text = p->current.value;
+    struct tbuilder joined = {0};
     uint32_t line = p->current.line;
-    if (!template_advance(p))
-        return false;
-    while (p->current.kind == TT_STRING) {
-        if (!template_string_concat(p->lexer.s, text.string, p->current.value.string, &text) || !template_advance(p))
+    size_t count = 0;
+    for (; p->current.kind == TT_STRING; count++)
+        if (!template_put_str(s, &joined, p->current.value) || !template_advance(p))
             return false;
-        ((struct tstring *)text.string)->buffer = NULL; /* a constant, shared by renders */
-    }
-    return const_node(p, text, line, ret);
+    return (count == 1 || template_built_constant(s, &joined, &text)) && const_node(p, text, line, ret);
 }
 
 /* How often the names that change what a loop or a macro provides are read. */

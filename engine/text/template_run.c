@@ -101,6 +101,24 @@ static bool loop_next(struct tstate *s, struct tloop *loop) {
     return true;
 }
 
+static bool rest_next(struct tstate *s, struct titerator *it, struct tvalue *ret) {
+    struct tloop *loop = it->more;
+    if (!template_work(s, 1) || !loop_next(s, loop))
+        return false;
+    *ret = loop->current;
+    if (template_is_missing(*ret))
+        return true;
+    struct tpair pair = {.key = loop->current, .value = {.kind = TV_LOOP, .loop = loop}};
+    return template_pair_tuple(s, &pair, ret);
+}
+
+bool template_loop_iterate(struct tstate *s, struct tloop *loop, struct titerator **ret) {
+    *ret = template_iterator_new(s, "LoopContext", rest_next);
+    if (*ret)
+        (*ret)->more = loop;
+    return *ret != NULL;
+}
+
 static bool loop_cycle(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     if (call->count == 0)
         return template_fail(s, "TypeError", "no items for cycling given");
@@ -272,6 +290,10 @@ static bool macro_rest(struct tstate *s, const struct tnode *node, const struct 
         frame->slots[node->macro.kwargs_slot] = (struct tvalue){.kind = TV_DICT, .dict = keywords};
     } else if (keywords->count) {
         const struct tstring *key = keywords->pairs[0].key.string;
+        if (template_is(key, "caller"))
+            return template_fail(s, "TypeError", "macro '%.*s' was invoked with two values for the special caller argument. "
+                                                 "This is most likely a bug.", name ? (int)name->bytes : 4,
+                                 name ? name->data : "None");
         return template_fail(s, "TypeError", "macro '%.*s' takes no keyword argument '%.*s'",
                              name ? (int)name->bytes : 4, name ? name->data : "None", (int)key->bytes, key->data);
     }
@@ -288,19 +310,16 @@ static bool macro_rest(struct tstate *s, const struct tnode *node, const struct 
 static bool macro_bind(struct tstate *s, const struct tnode *node, const struct tcall *call, struct tframe *frame) {
     struct tdict *rest = template_dict_new(s);
     size_t index = 0;
-    bool explicit_caller = false;
     if (!rest)
         return false;
     for (const struct tnode *param = node->macro.params.first; param; param = param->next, index++) {
         const struct tpair *pair = NULL;
-        explicit_caller |= template_is(param->name.name, "caller");
         if (index >= call->count && call->keywords &&
             !template_dict_find(s, call->keywords, template_of_string(param->name.name), &pair))
             return false;
         frame->slots[param->name.slot] = index < call->count ? call->args[index] : pair ? pair->value : template_missing();
     }
-    bool takes_caller = node->macro.uses_caller && !explicit_caller;
-    if (takes_caller)
+    if (node->macro.uses_caller)
         frame->slots[node->macro.caller_slot] = template_missing();
     for (size_t i = 0; call->keywords && i < call->keywords->count; i++) {
         const struct tpair *pair = &call->keywords->pairs[i];
@@ -309,7 +328,7 @@ static bool macro_bind(struct tstate *s, const struct tnode *node, const struct 
         for (const struct tnode *param = node->macro.params.first; param && !taken; param = param->next, index++)
             taken = index >= call->count && param->name.name->bytes == pair->key.string->bytes &&
                     !memcmp(param->name.name->data, pair->key.string->data, pair->key.string->bytes);
-        if (!taken && takes_caller && template_is(pair->key.string, "caller"))
+        if (!taken && node->macro.uses_caller && template_is(pair->key.string, "caller"))
             frame->slots[node->macro.caller_slot] = pair->value;
         else if (!taken && !template_dict_set(s, rest, pair->key, pair->value))
             return false;
@@ -418,9 +437,12 @@ static enum flow run_with(struct tstate *s, const struct tnode *node, struct tfr
     return run_nodes(s, &node->block.body.nodes, frame);
 }
 
-static enum flow run_generation(struct tstate *s, const struct tnode *node, struct tframe *outer) {
-    struct tframe *frame = frame_open(s, node->block.body.scope, outer);
-    return frame ? run_nodes(s, &node->block.body.nodes, frame) : FLOW_FAIL;
+/* The reference calls the body as a macro without parameters. */
+static bool run_generation(struct tstate *s, const struct tnode *node, struct tframe *frame) {
+    const struct tmacro macro = {.node = node, .closure = frame};
+    const struct tcall call = {0};
+    struct tvalue text;
+    return template_call_macro(s, &macro, &call, &text) && template_put_str(s, s->output, text);
 }
 
 /* ---- statements -------------------------------------------------------------------------------------------------------- */
@@ -449,7 +471,7 @@ static enum flow run_if(struct tstate *s, const struct tnode *node, struct tfram
 
 static bool run_set(struct tstate *s, const struct tnode *node, struct tframe *frame) {
     struct tvalue v;
-    return template_eval(s, node->set.value, frame, &v) && template_assign(s, node->set.target, frame, v);
+    return template_check_target(s, node->set.target, frame) && template_eval(s, node->set.value, frame, &v) && template_assign(s, node->set.target, frame, v);
 }
 
 static bool run_macro(struct tstate *s, const struct tnode *node, struct tframe *frame) {
@@ -478,7 +500,7 @@ static enum flow run(struct tstate *s, const struct tnode *node, struct tframe *
     case TN_WITH:
         return run_with(s, node, frame);
     case TN_GENERATION:
-        return run_generation(s, node, frame);
+        return flow_of(run_generation(s, node, frame));
     case TN_BREAK:
         return FLOW_BREAK;
     case TN_CONTINUE:

@@ -21,7 +21,7 @@ TEST(test_float, self.kind == TV_FLOAT)
 TEST(test_number, template_is_number(self))
 TEST(test_string, self.kind == TV_STRING)
 TEST(test_mapping, self.kind == TV_DICT)
-TEST(test_iterable, template_is_iterable(self) || self.kind == TV_LOOP)
+TEST(test_iterable, template_is_iterable(self))
 TEST(test_sequence, self.kind == TV_STRING || self.kind == TV_LIST || self.kind == TV_TUPLE || self.kind == TV_DICT ||
                         self.kind == TV_RANGE || self.kind == TV_UNDEFINED)
 TEST(test_callable, self.kind == TV_UNDEFINED || self.kind == TV_MACRO || self.kind == TV_FUNCTION ||

@@ -39,17 +39,22 @@ static bool want_text(struct tstate *s, struct tvalue v) {
     return v.kind == TV_STRING || template_fail(s, "TypeError", "must be str, not %s", template_type_name(v));
 }
 
-/* Last occurrence; `bytes` when there is none. */
+/* Last occurrence of a needle that is not empty; `bytes` when there is none. */
 static bool find_last(struct tstate *s, const char *data, size_t bytes, const struct tstring *needle, size_t *ret) {
-    size_t at = bytes >= needle->bytes ? bytes - needle->bytes + 1 : 0;
+    size_t end = bytes >= needle->bytes ? bytes - needle->bytes + 1 : 0;
     *ret = bytes;
-    while (at-- > 0)
-        if (!memcmp(data + at, needle->data, needle->bytes)) {
+    while (end > 0) {
+        const char *hit = memrchr(data, needle->data[0], end);
+        size_t at = hit ? (size_t)(hit - data) : 0;
+        if (!template_work_bytes(s, end - at + needle->bytes))
+            return false;
+        if (hit && !memcmp(hit, needle->data, needle->bytes)) {
             *ret = at;
             break;
         }
-    return template_work(s, 1 + (bytes - (*ret < bytes ? *ret : 0)) * (1 + needle->bytes / TEMPLATE_STEP_BYTES) /
-                                    TEMPLATE_STEP_BYTES);
+        end = at;
+    }
+    return true;
 }
 
 /* Character index of the first or last occurrence, or -1. */
@@ -170,15 +175,10 @@ bool template_text_removesuffix(struct tstate *s, struct tvalue self, const stru
 
 /* ---- strip ----------------------------------------------------------------------------------------------------------- */
 
+/* Whether the character data[0..bytes) is in the set; none is the set of blanks. */
 static bool in_set(const struct tstring *set, const char *data, size_t bytes) {
-    if (!set)
-        return template_char_space(template_utf8_at(data, &bytes));
-    for (size_t i = 0, step; i < set->bytes; i += step) {
-        template_utf8_at(set->data + i, &step);
-        if (step == bytes && !memcmp(set->data + i, data, bytes))
-            return true;
-    }
-    return false;
+    return set ? memmem(set->data, set->bytes, data, bytes) != NULL
+               : template_char_space(template_utf8_at(data, &bytes));
 }
 
 /* Strips characters of `chars` (none or missing: blanks) from the ends asked for. */
@@ -188,8 +188,11 @@ bool template_text_strip_ends(struct tstate *s, const struct tstring *string, st
     if (!template_is_missing(chars) && chars.kind != TV_NONE && chars.kind != TV_STRING)
         return template_fail(s, "TypeError", "strip arg must be None or str");
     const struct tstring *set = chars.kind == TV_STRING ? chars.string : NULL;
+    size_t cost = set ? set->bytes : 1;
     for (; left && begin < end; begin += step) {
         template_utf8_at(string->data + begin, &step);
+        if (!template_work_bytes(s, cost))
+            return false;
         if (!in_set(set, string->data + begin, step))
             break;
     }
@@ -197,12 +200,13 @@ bool template_text_strip_ends(struct tstate *s, const struct tstring *string, st
         size_t at = end - 1;
         while (((unsigned char)string->data[at] & 0xc0) == 0x80)
             at--;
+        if (!template_work_bytes(s, cost))
+            return false;
         if (!in_set(set, string->data + at, end - at))
             break;
         end = at;
     }
-    size_t looked = (string->bytes - (end - begin)) * (set ? 1 + set->bytes : 1);
-    return template_work_bytes(s, looked) && template_string_cut(s, string, begin, end, ret);
+    return template_string_cut(s, string, begin, end, ret);
 }
 
 bool template_text_strip(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
@@ -285,11 +289,8 @@ static bool split_blanks(struct tstate *s, const struct tstring *string, uint64_
         if (at == string->bytes)
             return true;
         size_t end = at;
-        if (parts->count == limit) {
-            struct tvalue rest;
-            return template_text_strip_ends(s, string, template_none(), false, true, &rest) &&
-                   push_cut(s, parts, string, at, rest.string->bytes);
-        }
+        if (parts->count == limit) /* what is left stays as it is, blanks at its end too */
+            return push_cut(s, parts, string, at, string->bytes);
         for (; end < string->bytes && !template_char_space(template_utf8_at(string->data + end, &step)); end += step)
             ;
         if (!template_work_bytes(s, end - at) || !push_cut(s, parts, string, at, end))
@@ -339,12 +340,9 @@ static bool rsplit_blanks(struct tstate *s, const struct tstring *string, uint64
         end = left.string->bytes;
         if (end == 0)
             return true;
-        size_t at = end, begin = 0, step;
-        if (parts->count == limit) {
-            for (; template_char_space(template_utf8_at(string->data + begin, &step)); begin += step)
-                ;
-            return push_cut(s, parts, string, begin, end);
-        }
+        if (parts->count == limit)
+            return push_cut(s, parts, string, 0, end);
+        size_t at = end, step;
         while (at > 0) {
             size_t before = at - 1;
             while (((unsigned char)string->data[before] & 0xc0) == 0x80)
