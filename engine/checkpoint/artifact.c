@@ -325,16 +325,36 @@ const char *artifact_run_text(const struct artifact_run *run, char *text, size_t
     return text;
 }
 
+/* The bytes between *io_at and the next part, at `begin`, are filling: zero. Moves *io_at behind the part. */
+static moesaic_status filling_check(const struct artifact *a, uint64_t *io_at, uint64_t begin, uint64_t bytes,
+                                    moesaic_error *error) {
+    for (uint64_t at = *io_at; at < begin; at++)
+        if (a->map.data[at])
+            return status_set(error, MOESAIC_E_INPUT,
+                              "artifact: a byte between the parts is not zero (%s, offset %" PRIu64 ")", a->path, at);
+    if (begin < *io_at)
+        return status_set(error, MOESAIC_E_INPUT,
+                          "artifact: parts overlap or are out of order (%s, offset %" PRIu64 ")", a->path, begin);
+    *io_at = begin + bytes;
+    return MOESAIC_OK;
+}
+
 moesaic_status artifact_verify(const struct artifact *a, moesaic_error *error) {
     char what[80];
-    for (uint64_t i = 0; i < a->header.runs; i++) {
+    uint64_t at = a->header.header_bytes;
+    moesaic_status status = MOESAIC_OK;
+    for (uint64_t i = 0; !status && i < a->header.runs; i++) {
         const struct artifact_run *run = &a->run[i];
         if (XXH3_64bits(a->map.data + run->offset, run->bytes) != run->checksum)
             return status_set(error, MOESAIC_E_INPUT, "artifact: %s: its checksum differs (%s, offset %" PRIu64 ")",
                               artifact_run_text(run, what, sizeof what), a->path, run->offset);
+        status = filling_check(a, &at, run->offset, run->bytes, error);
     }
-    for (uint64_t i = 0; i < a->header.files; i++)
-        if (XXH3_64bits(a->file[i].data, a->file[i].bytes) != a->file[i].checksum)
-            return refuse(a, error, a->file[i].name, "its checksum differs");
-    return MOESAIC_OK;
+    for (uint64_t i = 0; !status && i < a->header.files; i++) {
+        const struct artifact_carried *file = &a->file[i];
+        if (XXH3_64bits(file->data, file->bytes) != file->checksum)
+            return refuse(a, error, file->name, "its checksum differs");
+        status = filling_check(a, &at, (uint64_t)(file->data - a->map.data), file->bytes, error);
+    }
+    return status ? status : filling_check(a, &at, a->header.metadata_offset, 0, error);
 }

@@ -26,8 +26,7 @@ struct artifact_tensor {
     struct weight weight; /* data points into the mapping */
 };
 
-/* ---- reading ------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 struct artifact;
 /* Whether the file begins as an artifact does. */
@@ -52,13 +51,13 @@ const struct artifact_tensor *artifact_find(const struct artifact *artifact, con
 bool artifact_file(const struct artifact *artifact, const char *name, const char **ret_data, size_t *ret_bytes);
 size_t artifact_files(const struct artifact *artifact);
 const char *artifact_file_name(const struct artifact *artifact, size_t index);
-/* Recomputes every run's and file's checksum. Errors: INPUT naming the first that differs. */
+/* Recomputes every run's and file's checksum, and sees that all between them is zero: with what artifact_open checks,
+ * no byte of the file is left out. Errors: INPUT naming the first part that differs. */
 moesaic_status artifact_verify(const struct artifact *artifact, moesaic_error *error);
 /* As checkpoint_bind; the weights borrow the artifact's mapping. */
 moesaic_status artifact_bind(const struct artifact *artifact, struct model_weights **ret_weights, moesaic_error *error);
 
-/* ---- writing -------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
 
 /* Writes PATH.partial beside a journal, PATH.journal, that names what is finished; finish syncs and renames. A writer
  * that is closed unfinished leaves both, so that a later one with the same fingerprint goes on behind the last finished
@@ -69,8 +68,8 @@ struct artifact_writer;
  * whatever lay there is replaced. A journal of another fingerprint fails with USAGE when `resume` is asked for. */
 moesaic_status artifact_writer_open(const char *path, uint64_t fingerprint, bool resume,
                                     struct artifact_writer **ret_writer, uint32_t *ret_layers, moesaic_error *error);
-/* A run is begun, its tensors added in a fixed order, and ended. `weight` is packed or in rows; its bytes are copied.
- */
+/* A run is begun, its tensors added in a fixed order, and ended. `weight` is packed or in rows; its bytes are
+ * copied. */
 moesaic_status artifact_writer_begin(struct artifact_writer *writer, artifact_part part, uint32_t layer,
                                      uint32_t expert, moesaic_error *error);
 moesaic_status artifact_writer_tensor(struct artifact_writer *writer, const char *name, const struct weight *weight,

@@ -24,7 +24,7 @@ i32 = lambda *values: struct.pack(f"<{len(values)}i", *values)
 write("layers", {"experts": ("U16", [L - 1, T, k], experts[:(L - 1) * T * k * 2]), "sequence": ("I32", [T], sequence)})
 write("topk", {"experts": ("U16", [L, T * k, 1], experts), "sequence": ("I32", [T], sequence)})
 write("id", {"experts": ("U16", [L, T, k], u16(60000) + experts[2:]), "sequence": ("I32", [T], sequence)})
-write("twice", {"experts": ("U16", [L, T, k], experts[:2] + experts[:2] + experts[4:]), "sequence": ("I32", [T], sequence)})
+write("twice", {"experts": ("U16", [L, T, k], experts[:2] * 2 + experts[4:]), "sequence": ("I32", [T], sequence)})
 write("short", {"experts": ("U16", [L, T, k], experts), "sequence": ("I32", [T - 1], sequence[4:])})
 write("order", {"experts": ("U16", [L, T, k], experts), "sequence": ("I32", [T], i32(-2 ** 31) + sequence[4:])})
 write("type", {"experts": ("I32", [L, T, k], experts * 2), "sequence": ("I32", [T], sequence)})
@@ -32,7 +32,7 @@ write("rank", {"experts": ("U16", [L, T * k], experts), "sequence": ("I32", [T],
 write("none", {"sequence": ("I32", [T], sequence)})
 write("empty", {"experts": ("U16", [L, 0, k], b""), "sequence": ("I32", [0], b"")})
 plan = {"schema": "moesaic.plan/1", "policy": "interleave", "model": {"layers": 2, "experts": 4, "hidden": 64,
-        "bytes": 4096}, "nodes": 2, "batch": 1, "simulated_step_ns": 1, "histogram": [[0] * 4] * 2, "pieces": [[[]] * 4] * 2}
+        "bytes": 4096}, "nodes": 2, "batch": 1, "simulated_step_ns": 1, "histogram": [[0] * 4] * 2, "pieces": []}
 json.dump(plan, open("other.plan", "w"))
 json.dump(dict(plan, nodes=-1), open("bad.plan", "w"))
 END

@@ -2,6 +2,9 @@
 head -c 3000 "$DATA/texts/eval_tales.txt" >text
 moesaic trace --text text -o trace.safetensors -q >/dev/null
 for plan in a b; do
-    moesaic place --trace trace.safetensors --xml "$DATA/topologies/two_sockets.xml" --policy whole -o $plan.plan >$plan.txt
+    moesaic place --trace trace.safetensors --xml "$DATA/topologies/two_sockets.xml" --policy whole -o $plan.plan \
+        >$plan.txt
 done
-cmp a.plan b.plan && cmp a.txt b.txt && grep -c -e simulated -e '^slice' -e '^whole' -e '^replicate' -e '^interleave' a.txt
+cmp a.plan b.plan
+cmp a.txt b.txt
+grep -c -e simulated -e '^slice' -e '^whole' -e '^replicate' -e '^interleave' a.txt
