@@ -225,7 +225,8 @@ static moesaic_status check_item(const struct forward *f, size_t index, bool ids
                           item->count, f->options.max_step_tokens);
     for (size_t i = 0; i < index; i++)
         if (f->items[i].context == item->context)
-            return status_set(error, MOESAIC_E_USAGE, "forward pass: items %zu and %zu are the same sequence", i, index);
+            return status_set(error, MOESAIC_E_USAGE, "forward pass: items %zu and %zu are the same sequence", i,
+                              index);
     for (size_t i = 0; ids && i < item->count; i++)
         if (item->ids[i] < 0 || (uint32_t)item->ids[i] >= f->config->vocab)
             return status_set(error, MOESAIC_E_INPUT, "token id %d at position %zu is outside the vocabulary of %u",

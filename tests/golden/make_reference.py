@@ -90,7 +90,8 @@ def patch_partial_rotation(on):
     from transformers.models.llama import modeling_llama as llama
     if not hasattr(llama, "kept"):
         llama.kept = (llama.apply_rotary_pos_emb, llama.LlamaRotaryEmbedding.compute_default_rope_parameters)
-    rotate, default = (glm.apply_rotary_pos_emb, glm.Glm4MoeRotaryEmbedding.compute_default_rope_parameters) if on else llama.kept
+    part = (glm.apply_rotary_pos_emb, glm.Glm4MoeRotaryEmbedding.compute_default_rope_parameters)
+    rotate, default = part if on else llama.kept
     llama.apply_rotary_pos_emb = rotate
     llama.LlamaRotaryEmbedding.compute_default_rope_parameters = staticmethod(default)
 
@@ -113,8 +114,8 @@ def main():
         config = dict(WEIGHTS[weights], **override)
         partial = "partial_rotary_factor" in config or "partial_rotary_factor" in config.get("rope_scaling", {})
         patch_partial_rotation(partial)
-        model = transformers.AutoModelForCausalLM.from_pretrained(folders[weights], config=to_native(config),
-                                                                  dtype=torch.float32, attn_implementation="eager").eval()
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folders[weights], config=to_native(config), dtype=torch.float32, attn_implementation="eager").eval()
         ids = torch.randint(0, VOCAB, (tokens,), generator=torch.Generator().manual_seed(len(name)))
         with torch.no_grad():
             logits = model(ids[None], use_cache=False).logits[0]

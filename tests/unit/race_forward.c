@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two engines over one model and one KV pool at the same time, in narrow, wide and split steps, without a test framework:
- * to be run under ThreadSanitizer. Exit status 0: both computed the same bits; the sanitizer adds its own verdict. */
+/* Two engines over one model and one KV pool at the same time, in narrow, wide and split steps, without a test
+ * framework: to be run under ThreadSanitizer. Exit status 0: both computed the same bits; the sanitizer adds its own
+ * verdict. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,11 +27,14 @@ static moesaic_status run_steps(struct user *user, struct forward *forward, stru
     for (int step = 0; !status && step < STEPS; done += counts[step++]) {
         struct forward_item items[2];
         for (int i = 0; i < 2; i++)
-            items[i] = (struct forward_item){
-                .context = context[i], .ids = ids + i, .count = counts[step] - (size_t)i % 2, .want = FORWARD_LAST_LOGITS};
+            items[i] = (struct forward_item){.context = context[i],
+                                             .ids = ids + i,
+                                             .count = counts[step] - (size_t)i % 2,
+                                             .want = FORWARD_LAST_LOGITS};
         status = forward_step(forward, items, counts[step] > 1 ? 2 : 1, NULL, &user->error);
         for (int i = 0; !status && i < 2; i++)
-            memcpy(user->logits + (size_t)i * vocab, forward_logits(forward, items[i].ret_row % 2), vocab * sizeof(float));
+            memcpy(user->logits + (size_t)i * vocab, forward_logits(forward, items[i].ret_row % 2),
+                   vocab * sizeof(float));
     }
     return status;
 }
