@@ -13,7 +13,7 @@ enum {
     RENDER_OUTPUT_BYTES_BASE = 16 << 20,
 };
 
-/* ---- around both jobs ------------------------------------------------------------------------------------------- */
+/* ---- around both jobs -------------------------------------------------------------------------------------------- */
 
 /* Numbers and dates are read and written in the C locale, whatever the process has set; for this thread only. */
 struct locale_guard {
@@ -40,7 +40,7 @@ static moesaic_status report(const struct tfault *fault, const char *where, moes
     return status_set(error, fault->status, "%s: %s (chat template of %s)", fault->kind, fault->message, where);
 }
 
-/* ---- compilation ------------------------------------------------------------------------------------------------ */
+/* ---- compilation ------------------------------------------------------------------------------------------------- */
 
 static bool check_utf8(struct tstate *s, const char *source, size_t bytes) {
     for (size_t at = 0; at < bytes;) {
@@ -109,7 +109,7 @@ void chat_template_destroy(struct chat_template *template) {
     free(template);
 }
 
-/* ---- the conversation ------------------------------------------------------------------------------------------- */
+/* ---- the conversation -------------------------------------------------------------------------------------------- */
 
 /* transformers offers a message's reasoning under each of the names that templates ask for. */
 static bool alias_reasoning(struct tstate *s, struct tdict **io_message) {
@@ -212,30 +212,57 @@ static bool set_context(struct tstate *s, const struct chat_template_input *inpu
            template_dict_set_text(s, s->context, "add_generation_prompt", template_bool(input->add_generation_prompt));
 }
 
-/* ---- the clock -------------------------------------------------------------------------------------------------- */
+/* ---- the clock --------------------------------------------------------------------------------------------------- */
+
+/* `count` digits at *io_at, which moves behind them, in [low, high]. */
+static bool read_digits(const char **io_at, int count, int low, int high, int *ret) {
+    int value = 0;
+    for (int i = 0; i < count; i++, ++*io_at) {
+        if (**io_at < '0' || **io_at > '9')
+            return false;
+        value = value * 10 + (**io_at - '0');
+    }
+    *ret = value;
+    return value >= low && value <= high;
+}
+
+static bool read_date(const char **io_at, struct tm *clock) {
+    bool ok = read_digits(io_at, 4, 1, 9999, &clock->tm_year) && *(*io_at)++ == '-' &&
+              read_digits(io_at, 2, 1, 12, &clock->tm_mon) && *(*io_at)++ == '-' &&
+              read_digits(io_at, 2, 1, 31, &clock->tm_mday);
+    clock->tm_year -= 1900;
+    clock->tm_mon -= 1;
+    return ok;
+}
+
+/* Hours and minutes, then seconds and their fraction where there are any. */
+static bool read_time(const char **io_at, struct tm *clock, int *ret_microseconds) {
+    if (!read_digits(io_at, 2, 0, 23, &clock->tm_hour) || *(*io_at)++ != ':' ||
+        !read_digits(io_at, 2, 0, 59, &clock->tm_min))
+        return false;
+    if (**io_at != ':')
+        return true;
+    ++*io_at;
+    if (!read_digits(io_at, 2, 0, 59, &clock->tm_sec))
+        return false;
+    if (**io_at != '.')
+        return true;
+    ++*io_at;
+    for (int unit = 100000, digit; read_digits(io_at, 1, 0, 9, &digit); unit /= 10)
+        *ret_microseconds += digit * unit;
+    return true;
+}
 
 /* "2025-02-03T04:05:06", the time and a fraction of a second optional. */
 static bool read_clock(struct tstate *s, const char *now) {
-    struct tm *clock = &s->clock;
-    char between = 'T', fraction[7] = "";
-    int used = 0, time_used = 0;
-    if (sscanf(now, "%4d-%2d-%2d%n", &clock->tm_year, &clock->tm_mon, &clock->tm_mday, &used) != 3)
-        return template_fail(s, "ValueError", "Invalid isoformat string: '%s'", now);
-    if (now[used] && sscanf(now + used, "%c%2d:%2d:%2d%n", &between, &clock->tm_hour, &clock->tm_min, &clock->tm_sec,
-                            &time_used) < 3)
-        return template_fail(s, "ValueError", "Invalid isoformat string: '%s'", now);
-    if (time_used && sscanf(now + used + time_used, ".%6[0-9]", fraction) == 1) {
-        s->clock_microseconds = atoi(fraction);
-        for (size_t digits = strlen(fraction); digits < 6; digits++)
-            s->clock_microseconds *= 10;
+    const char *at = now;
+    bool ok = read_date(&at, &s->clock);
+    if (ok && *at) {
+        ok = *at == 'T' || *at == ' ';
+        at++;
+        ok = ok && read_time(&at, &s->clock, &s->clock_microseconds) && !*at;
     }
-    bool valid = (between == 'T' || between == ' ') && clock->tm_mon >= 1 && clock->tm_mon <= 12 &&
-                 clock->tm_mday >= 1 && clock->tm_mday <= 31 && clock->tm_hour < 24 && clock->tm_min < 60 &&
-                 clock->tm_sec < 60 && clock->tm_hour >= 0 && clock->tm_min >= 0 && clock->tm_sec >= 0 &&
-                 clock->tm_year >= 1;
-    clock->tm_year -= 1900;
-    clock->tm_mon -= 1;
-    return valid || template_fail(s, "ValueError", "Invalid isoformat string: '%s'", now);
+    return ok || template_fail(s, "ValueError", "Invalid isoformat string: '%s'", now);
 }
 
 static bool set_clock(struct tstate *s, const char *now) {
@@ -251,7 +278,7 @@ static bool set_clock(struct tstate *s, const char *now) {
     return localtime_r(&time.tv_sec, &s->clock) || template_fail(s, "OSError", "the local time is not available");
 }
 
-/* ---- rendering -------------------------------------------------------------------------------------------------- */
+/* ---- rendering --------------------------------------------------------------------------------------------------- */
 
 static bool render(struct tstate *s, const struct chat_template *template, const struct chat_template_input *input,
                    struct tbuilder *output) {

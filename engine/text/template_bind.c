@@ -15,7 +15,7 @@ struct binder {
     unsigned loop_depth; /* loops around in the same function body: where break may stand */
 };
 
-/* ---- scopes -------------------------------------------------------------------------------------------------------- */
+/* ---- scopes ------------------------------------------------------------------------------------------------------ */
 
 static bool same_name(const struct tstring *a, const struct tstring *b) {
     return a->bytes == b->bytes && !memcmp(a->data, b->data, a->bytes);
@@ -91,7 +91,7 @@ static bool declare_parameter(struct binder *b, const struct tstring *name, uint
     return true;
 }
 
-/* ---- first pass: what a scope declares, scopes inside it left alone -------------------------------------------------- */
+/* ---- first pass: what a scope declares, scopes inside it left alone ---------------------------------------------- */
 
 static bool declare(struct binder *b, const struct tnode *node);
 
@@ -164,7 +164,8 @@ static bool declare_expression(struct binder *b, const struct tnode *node) {
     case TN_CONCAT:
         return declare_nodes(b, &node->list);
     case TN_SLICE:
-        return declare(b, node->slice.bounds[0]) && declare(b, node->slice.bounds[1]) && declare(b, node->slice.bounds[2]);
+        return declare(b, node->slice.bounds[0]) && declare(b, node->slice.bounds[1]) &&
+               declare(b, node->slice.bounds[2]);
     case TN_CALL:
     case TN_FILTER:
     case TN_TEST:
@@ -196,7 +197,7 @@ static bool declare(struct binder *b, const struct tnode *node) {
            (node->kind < TN_OUTPUT ? declare_expression(b, node) : declare_statement(b, node));
 }
 
-/* ---- second pass: names to slots, scopes inside scopes ----------------------------------------------------------------- */
+/* ---- second pass: names to slots, scopes inside scopes ----------------------------------------------------------- */
 
 static bool bind(struct binder *b, struct tnode *node);
 
@@ -212,8 +213,8 @@ static bool check_keywords(struct binder *b, const struct tnodes *keywords) {
     for (const struct tnode *node = keywords->first; node; node = node->next)
         for (const struct tnode *other = keywords->first; other != node; other = other->next) {
             if (same_name(node->pair.name, other->pair.name))
-                return template_fail(b->s, "SyntaxError", "keyword argument repeated: %.*s", (int)node->pair.name->bytes,
-                                     node->pair.name->data);
+                return template_fail(b->s, "SyntaxError", "keyword argument repeated: %.*s",
+                                     (int)node->pair.name->bytes, node->pair.name->data);
             if (!template_work(b->s, 1))
                 return false;
         }
@@ -221,7 +222,8 @@ static bool check_keywords(struct binder *b, const struct tnodes *keywords) {
 }
 
 static bool bind_arguments(struct binder *b, const struct targuments *args) {
-    return check_keywords(b, &args->keywords) && bind_nodes(b, &args->args) && bind_nodes(b, &args->keywords) && bind(b, args->star) && bind(b, args->star_star);
+    return check_keywords(b, &args->keywords) && bind_nodes(b, &args->args) && bind_nodes(b, &args->keywords) &&
+           bind(b, args->star) && bind(b, args->star_star);
 }
 
 static bool bind_name(struct binder *b, struct tnode *node) {
@@ -237,7 +239,8 @@ static bool bind_target(struct binder *b, struct tnode *target) {
         return true;
     }
     if (target->kind == TN_NAME && b->for_depth && template_is(target->name.name, "loop"))
-        return template_fail(b->s, "TemplateAssertionError", "Can't assign to special loop variable in for-loop target");
+        return template_fail(b->s, "TemplateAssertionError",
+                             "Can't assign to special loop variable in for-loop target");
     return bind_name(b, target);
 }
 
@@ -304,9 +307,10 @@ static bool bind_macro(struct binder *b, struct tnode *node) {
             return false;
         explicit_caller |= template_is(param->name.name, "caller");
         if (template_is(param->name.name, "caller") && node->macro.uses_caller && index < before_defaults)
-            return template_fail(b->s, "TemplateAssertionError", "When defining macros or call blocks the special "
-                                                                 "\"caller\" argument must be omitted or be given a "
-                                                                 "default.");
+            return template_fail(b->s, "TemplateAssertionError",
+                                 "When defining macros or call blocks the special "
+                                 "\"caller\" argument must be omitted or be given a "
+                                 "default.");
         for (int i = 1; i < 3; i++)
             *uses[i] = *uses[i] && !same_name(param->name.name, &names[i]);
     }
@@ -367,9 +371,9 @@ static bool bind_statement(struct binder *b, struct tnode *node) {
     case TN_GENERATION:
         return bind_macro(b, node);
     default:
-        return b->loop_depth || template_fail(b->s, "SyntaxError", node->kind == TN_BREAK
-                                                                       ? "'break' outside loop"
-                                                                       : "'continue' not properly in loop");
+        return b->loop_depth ||
+               template_fail(b->s, "SyntaxError",
+                             node->kind == TN_BREAK ? "'break' outside loop" : "'continue' not properly in loop");
     }
 }
 

@@ -8,7 +8,7 @@
 
 enum { PARAMETERS_MAX = 8 };
 
-/* ---- binding ---------------------------------------------------------------------------------------------------- */
+/* ---- binding ----------------------------------------------------------------------------------------------------- */
 
 /* Position of a name in "a,b,c", or -1. */
 static int parameter_find(const char *params, const struct tstring *name) {
@@ -68,7 +68,7 @@ bool template_call_builtin(struct tstate *s, const struct tbuiltin *builtin, str
     return builtin->function(s, self, &bound, ret);
 }
 
-/* ---- conversions ------------------------------------------------------------------------------------------------ */
+/* ---- conversions ------------------------------------------------------------------------------------------------- */
 
 bool template_arg_int(struct tstate *s, struct tvalue v, int64_t otherwise, int64_t *ret) {
     *ret = otherwise;
@@ -160,7 +160,7 @@ bool template_parse_float(struct tstate *s, const struct tstring *text, bool *re
     return true;
 }
 
-/* ---- sorting ---------------------------------------------------------------------------------------------------- */
+/* ---- sorting ----------------------------------------------------------------------------------------------------- */
 
 /* Merges two sorted runs; equal keys keep their order. */
 static bool merge(struct tstate *s, struct tvalue *keys, struct tvalue *items, struct tvalue *scratch, size_t left,
@@ -190,8 +190,7 @@ bool template_sort(struct tstate *s, struct tvalue *keys, struct tvalue *items, 
     for (size_t run = 1; run < count; run *= 2)
         for (size_t at = 0; at + run < count; at += 2 * run) {
             size_t right = count - at - run < run ? count - at - run : run;
-            if (!template_work(s, run + right) ||
-                !merge(s, keys + at, items + at, scratch, run, right, reverse))
+            if (!template_work(s, run + right) || !merge(s, keys + at, items + at, scratch, run, right, reverse))
                 return false;
         }
     return true;

@@ -76,7 +76,7 @@ enum tcase template_char_case(uint32_t code) {
     }
 }
 
-/* ---- mappings to more than one character: Unicode's SpecialCasing, the entries that hold in every language ------ */
+/* ---- mappings to more than one character: Unicode's SpecialCasing, the entries that hold in every language ------- */
 
 static const struct special {
     uint16_t code, upper[3], title[3];
@@ -178,7 +178,7 @@ unsigned template_char_fold(uint32_t code, uint32_t ret[TEMPLATE_CASE_CODES]) {
     return (unsigned)count;
 }
 
-/* ---- whole strings ---------------------------------------------------------------------------------------------- */
+/* ---- whole strings ----------------------------------------------------------------------------------------------- */
 
 /* Characters that case rules look through. */
 static bool case_ignorable(uint32_t code) {

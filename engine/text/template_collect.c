@@ -4,7 +4,7 @@
 
 #include "template_internal.h"
 
-/* ---- lists --------------------------------------------------------------------------------------------------------- */
+/* ---- lists ------------------------------------------------------------------------------------------------------- */
 
 bool template_list_of(struct tstate *s, enum tkind kind, const struct tvalue *items, size_t count, struct tvalue *ret) {
     struct tlist *list = template_alloc(s, 1, sizeof *list);
@@ -31,7 +31,7 @@ bool template_push(struct tstate *s, struct tgrowing *list, struct tvalue v) {
     return template_work(s, 1);
 }
 
-/* ---- dicts --------------------------------------------------------------------------------------------------------- */
+/* ---- dicts ------------------------------------------------------------------------------------------------------- */
 
 enum { SCAN_MAX = 8 }; /* larger tables have slots */
 
@@ -83,7 +83,9 @@ static bool hash_value(struct tstate *s, struct tvalue v, uint64_t *ret) {
     }
 }
 
-struct tdict *template_dict_new(struct tstate *s) { return template_alloc(s, 1, sizeof(struct tdict)); }
+struct tdict *template_dict_new(struct tstate *s) {
+    return template_alloc(s, 1, sizeof(struct tdict));
+}
 
 static bool dict_lookup(struct tstate *s, const struct tdict *dict, struct tvalue key, uint64_t hash, size_t *ret) {
     size_t slot = dict->slots ? hash & (dict->slot_count - 1) : 0;
@@ -191,8 +193,9 @@ static bool update_from_pairs(struct tstate *s, struct tdict *dict, struct tvalu
         if (!template_collect(s, item, &pair))
             return false;
         if (pair.count != 2)
-            return template_fail(s, "ValueError", "dictionary update sequence element #%zu has length %zu; 2 is required",
-                                 i, pair.count);
+            return template_fail(s, "ValueError",
+                                 "dictionary update sequence element #%zu has length %zu; 2 is required", i,
+                                 pair.count);
         if (!template_dict_set(s, dict, pair.items[0], pair.items[1]))
             return false;
     }
@@ -218,7 +221,7 @@ bool template_pair_tuple(struct tstate *s, const struct tpair *pair, struct tval
     return template_list_of(s, TV_TUPLE, items, 2, ret);
 }
 
-/* ---- iteration ----------------------------------------------------------------------------------------------------- */
+/* ---- iteration --------------------------------------------------------------------------------------------------- */
 
 static bool next_nothing(struct tstate *s, struct titerator *it, struct tvalue *ret) {
     (void)s, (void)it;
@@ -256,9 +259,8 @@ static bool next_pair(struct tstate *s, struct titerator *it, struct tvalue *ret
 }
 
 static bool next_in_range(struct tstate *s, struct titerator *it, struct tvalue *ret) {
-    *ret = it->position < it->range->count
-               ? template_int(it->range->start + (int64_t)it->position * it->range->step)
-               : template_missing();
+    *ret = it->position < it->range->count ? template_int(it->range->start + (int64_t)it->position * it->range->step)
+                                           : template_missing();
     it->position += it->position < it->range->count;
     return template_work(s, 1);
 }

@@ -4,7 +4,7 @@
 
 #include "template_internal.h"
 
-/* ---- collections --------------------------------------------------------------------------------------------------- */
+/* ---- collections ------------------------------------------------------------------------------------------------- */
 
 static bool eval_list(struct tstate *s, const struct tnode *node, struct tframe *frame, struct tvalue *ret) {
     size_t count = node->list.count, i = 0;
@@ -46,7 +46,7 @@ static bool eval_concat(struct tstate *s, const struct tnode *node, struct tfram
     return template_built(s, &b, ret);
 }
 
-/* ---- names, attributes, subscripts ----------------------------------------------------------------------------------- */
+/* ---- names, attributes, subscripts ------------------------------------------------------------------------------- */
 
 static struct tvalue *slot_of(const struct tnode *name, struct tframe *frame) {
     for (uint32_t up = name->name.up; up > 0; up--)
@@ -82,7 +82,8 @@ static bool assign_tuple(struct tstate *s, const struct tnode *target, struct tf
     if (!template_collect(s, v, &items))
         return false;
     if (items.count < wanted)
-        return template_fail(s, "ValueError", "not enough values to unpack (expected %zu, got %zu)", wanted, items.count);
+        return template_fail(s, "ValueError", "not enough values to unpack (expected %zu, got %zu)", wanted,
+                             items.count);
     if (items.count > wanted)
         return template_fail(s, "ValueError", "too many values to unpack (expected %zu)", wanted);
     for (const struct tnode *item = target->list.first; item; item = item->next)
@@ -123,7 +124,7 @@ bool template_assign(struct tstate *s, const struct tnode *target, struct tframe
     return template_namespace_name(s, name) && template_dict_set(s, slot->names, name, v);
 }
 
-/* ---- operators ------------------------------------------------------------------------------------------------------- */
+/* ---- operators --------------------------------------------------------------------------------------------------- */
 
 static bool eval_logic(struct tstate *s, const struct tnode *node, struct tframe *frame, struct tvalue *ret) {
     bool truth;
@@ -170,11 +171,13 @@ static bool eval_condition(struct tstate *s, const struct tnode *node, struct tf
     const struct tnode *chosen = truth ? node->condition.then : node->condition.otherwise;
     if (chosen)
         return template_eval(s, chosen, frame, ret);
-    return template_undefined_hint(s, ret, "the inline if-expression on line %u evaluated to false and no else section "
-                                           "was defined.", (unsigned)node->line);
+    return template_undefined_hint(s, ret,
+                                   "the inline if-expression on line %u evaluated to false and no else section "
+                                   "was defined.",
+                                   (unsigned)node->line);
 }
 
-/* ---- calls ----------------------------------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------------------------------------- */
 
 static bool keyword_add(struct tstate *s, struct tdict *keywords, struct tvalue name, struct tvalue v) {
     const struct tpair *pair;
@@ -197,7 +200,8 @@ static bool keywords_spread(struct tstate *s, struct tdict *keywords, struct tva
     return true;
 }
 
-static bool eval_keywords(struct tstate *s, const struct targuments *arguments, struct tframe *frame, struct tcall *ret) {
+static bool eval_keywords(struct tstate *s, const struct targuments *arguments, struct tframe *frame,
+                          struct tcall *ret) {
     struct tdict *keywords = template_dict_new(s);
     struct tvalue v;
     if (!keywords)
@@ -293,7 +297,7 @@ bool template_eval_filter(struct tstate *s, const struct tnode *node, struct tfr
     return ok;
 }
 
-/* ---- the switch -------------------------------------------------------------------------------------------------------- */
+/* ---- the switch -------------------------------------------------------------------------------------------------- */
 
 static bool eval(struct tstate *s, const struct tnode *node, struct tframe *frame, struct tvalue *ret) {
     struct tvalue v;

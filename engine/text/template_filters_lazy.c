@@ -4,7 +4,7 @@
 
 #include "template_filters_internal.h"
 
-/* ---- attribute paths -------------------------------------------------------------------------------------------- */
+/* ---- attribute paths --------------------------------------------------------------------------------------------- */
 
 static bool path_part(struct tstate *s, const struct tstring *text, size_t begin, size_t end, struct tvalue *ret) {
     bool digits = end > begin;
@@ -69,8 +69,8 @@ bool template_path_keys(struct tstate *s, struct tvalue attribute, bool fold, st
         for (end = begin; text && end < text->bytes && text->data[end] != ','; end++)
             ;
         if ((text && !template_string_cut(s, text, begin, end, &part)) || !template_path_read(s, part, &path) ||
-            !template_path_follow(s, &path, item, template_missing(), &key) ||
-            (fold && !template_fold_case(s, &key)) || !template_push(s, &keys, key))
+            !template_path_follow(s, &path, item, template_missing(), &key) || (fold && !template_fold_case(s, &key)) ||
+            !template_push(s, &keys, key))
             return false;
         if (!text)
             break;
@@ -78,13 +78,13 @@ bool template_path_keys(struct tstate *s, struct tvalue attribute, bool fold, st
     return template_list_of(s, TV_LIST, keys.items, keys.count, ret);
 }
 
-/* ---- the generator ---------------------------------------------------------------------------------------------- */
+/* ---- the generator ----------------------------------------------------------------------------------------------- */
 
 enum lazy_kind { LAZY_MAP, LAZY_SELECT, LAZY_REJECT };
 
 struct lazy {
     enum lazy_kind kind;
-    bool by_attribute;  /* selectattr, rejectattr */
+    bool by_attribute; /* selectattr, rejectattr */
     bool started;
     struct tvalue source, otherwise;
     struct tpath path;

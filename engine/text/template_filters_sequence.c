@@ -39,7 +39,7 @@ static bool defer(struct tstate *s, struct tvalue self, const struct tcall *call
     return true;
 }
 
-/* ---- whole collections --------------------------------------------------------------------------------------------- */
+/* ---- whole collections ------------------------------------------------------------------------------------------- */
 
 static bool filter_length(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     (void)call;
@@ -152,14 +152,15 @@ static bool filter_attr(struct tstate *s, struct tvalue self, const struct tcall
     if (self.kind == TV_UNDEFINED)
         return template_fail_undefined(s, self.undefined);
     if (call->args[0].kind != TV_STRING)
-        return template_fail(s, "TypeError", "attribute name must be string, not '%s'", template_type_name(call->args[0]));
+        return template_fail(s, "TypeError", "attribute name must be string, not '%s'",
+                             template_type_name(call->args[0]));
     const struct tstring *name = call->args[0].string;
     if (!template_member(s, self, name, ret))
         return false;
     return !template_is_missing(*ret) || template_undefined_attribute(s, self, name, ret);
 }
 
-/* ---- order --------------------------------------------------------------------------------------------------------- */
+/* ---- order ------------------------------------------------------------------------------------------------------- */
 
 static bool filter_sort(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     bool reverse, case_sensitive;
@@ -236,7 +237,7 @@ static bool filter_max(struct tstate *s, struct tvalue self, const struct tcall 
     return extreme(s, self, call, true, ret);
 }
 
-/* ---- groups -------------------------------------------------------------------------------------------------------- */
+/* ---- groups ------------------------------------------------------------------------------------------------------ */
 
 static bool push_group(struct tstate *s, struct tgrowing *groups, const struct tpath *path, struct tvalue otherwise,
                        bool case_sensitive, struct tvalue key, const struct tvalue *items, size_t count) {
@@ -259,8 +260,8 @@ static bool filter_groupby(struct tstate *s, struct tvalue self, const struct tc
     struct tgrowing items, groups = {0};
     bool case_sensitive;
     struct tvalue otherwise = call->args[1];
-    if (!template_path_read(s, call->args[0], &path) ||
-        !template_arg_truth(s, call->args[2], false, &case_sensitive) || !template_collect(s, self, &items))
+    if (!template_path_read(s, call->args[0], &path) || !template_arg_truth(s, call->args[2], false, &case_sensitive) ||
+        !template_collect(s, self, &items))
         return false;
     struct tvalue *keys = template_alloc(s, items.count, sizeof *keys);
     if (!keys)
@@ -290,7 +291,8 @@ static bool make_unique(struct tstate *s, struct tvalue self, const struct tvalu
     struct tpath path;
     struct tgrowing items;
     struct tdict *seen = template_dict_new(s);
-    if (!seen || !template_arg_truth(s, args[0], false, &case_sensitive) || !template_path_read(s, args[1], &path) || !template_collect(s, self, &items))
+    if (!seen || !template_arg_truth(s, args[0], false, &case_sensitive) || !template_path_read(s, args[1], &path) ||
+        !template_collect(s, self, &items))
         return false;
     for (size_t i = 0; i < items.count; i++) {
         struct tvalue key;
@@ -308,11 +310,11 @@ static bool filter_unique(struct tstate *s, struct tvalue self, const struct tca
     return defer(s, self, call, make_unique, ret);
 }
 
-/* ---- batches and sums ---------------------------------------------------------------------------------------------- */
+/* ---- batches and sums -------------------------------------------------------------------------------------------- */
 
 /* A list of items[begin, begin + count) and then `extra` times `fill`. */
-static bool push_part(struct tstate *s, struct tgrowing *parts, const struct tgrowing *items, size_t begin, size_t count,
-                      size_t extra, struct tvalue fill) {
+static bool push_part(struct tstate *s, struct tgrowing *parts, const struct tgrowing *items, size_t begin,
+                      size_t count, size_t extra, struct tvalue fill) {
     struct tgrowing part = {0};
     struct tvalue list;
     for (size_t i = 0; i < count; i++)
@@ -324,7 +326,9 @@ static bool push_part(struct tstate *s, struct tgrowing *parts, const struct tgr
     return template_list_of(s, TV_LIST, part.items, part.count, &list) && template_push(s, parts, list);
 }
 
-static bool is_given(struct tvalue v) { return !template_is_missing(v) && v.kind != TV_NONE; }
+static bool is_given(struct tvalue v) {
+    return !template_is_missing(v) && v.kind != TV_NONE;
+}
 
 static bool make_batch(struct tstate *s, struct tvalue self, const struct tvalue *args, struct tgrowing *ret) {
     struct tgrowing items;

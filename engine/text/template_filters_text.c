@@ -8,7 +8,7 @@
 #include "template_filters_internal.h"
 #include "template_text_internal.h"
 
-/* ---- text mapped to text ------------------------------------------------------------------------------------------- */
+/* ---- text mapped to text ----------------------------------------------------------------------------------------- */
 
 /* As markupsafe's soft_str: text stays what it is, everything else becomes str(). */
 static bool soft(struct tstate *s, struct tvalue *io_value) {
@@ -89,17 +89,18 @@ static bool filter_indent(struct tstate *s, struct tvalue self, const struct tca
     int64_t width;
     if (self.kind != TV_STRING)
         return fail_indent(s, self);
-    if (indent.kind != TV_STRING &&
-        (!template_arg_int(s, indent, 4, &width) ||
-         !template_put_repeated(s, &margin, ' ', width > 0 ? (size_t)width : 0) || !template_built(s, &margin, &indent)))
+    if (indent.kind != TV_STRING && (!template_arg_int(s, indent, 4, &width) ||
+                                     !template_put_repeated(s, &margin, ' ', width > 0 ? (size_t)width : 0) ||
+                                     !template_built(s, &margin, &indent)))
         return false;
     if (!template_arg_truth(s, call->args[1], false, &first) || !template_arg_truth(s, call->args[2], false, &blank) ||
         !template_text_lines(s, self.string, false, &lines))
         return false;
     /* A line break at the very end stands before one more, empty line. */
     size_t bytes = self.string->bytes;
-    bool ends_broken = bytes && lines.count && lines.items[lines.count - 1].string->data +
-                       lines.items[lines.count - 1].string->bytes != self.string->data + bytes;
+    bool ends_broken = bytes && lines.count &&
+                       lines.items[lines.count - 1].string->data + lines.items[lines.count - 1].string->bytes !=
+                           self.string->data + bytes;
     size_t count = lines.count + (bytes == 0 || ends_broken);
     for (size_t i = 0; i < count; i++) {
         const struct tstring *line = i < lines.count ? lines.items[i].string : NULL;
@@ -118,7 +119,8 @@ static bool filter_indent(struct tstate *s, struct tvalue self, const struct tca
 /* The beginning of a text without its last word, or all of it where there is one word only. */
 static bool drop_word(struct tstate *s, struct tvalue *io_text) {
     if (io_text->kind != TV_STRING)
-        return template_fail(s, "AttributeError", "'%s' object has no attribute 'rsplit'", template_type_name(*io_text));
+        return template_fail(s, "AttributeError", "'%s' object has no attribute 'rsplit'",
+                             template_type_name(*io_text));
     const char *blank = memrchr(io_text->string->data, ' ', io_text->string->bytes);
     return !blank || template_string_cut(s, io_text->string, 0, (size_t)(blank - io_text->string->data), io_text);
 }
@@ -140,7 +142,8 @@ static bool filter_truncate(struct tstate *s, struct tvalue self, const struct t
     if ((int64_t)has - slack <= length)
         return true;
     struct tvalue bounds[3] = {template_none(), template_int(length - (int64_t)marks), template_none()};
-    return template_slice(s, self, bounds, ret) && (kill || drop_word(s, ret)) && template_binary(s, TOP_ADD, *ret, end, ret);
+    return template_slice(s, self, bounds, ret) && (kill || drop_word(s, ret)) &&
+           template_binary(s, TOP_ADD, *ret, end, ret);
 }
 
 static bool filter_wordcount(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
@@ -190,7 +193,7 @@ static bool filter_format(struct tstate *s, struct tvalue self, const struct tca
     return soft(s, &self) && template_format_percent(s, self.string, args, ret);
 }
 
-/* ---- markup and URLs ----------------------------------------------------------------------------------------------- */
+/* ---- markup and URLs --------------------------------------------------------------------------------------------- */
 
 static bool filter_escape(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     (void)call;
@@ -227,7 +230,7 @@ static bool put_quoted(struct tstate *s, struct tbuilder *b, struct tvalue v, bo
         if ((c && strchr(plain, c)) || (c == '/' && !query))
             snprintf(text, sizeof text, "%c", c);
         else if (c == ' ' && query)
-            strcpy(text, "+");
+            snprintf(text, sizeof text, "+");
         else
             snprintf(text, sizeof text, "%%%02X", (unsigned char)c);
         if (!template_put_text(s, b, text))
@@ -288,7 +291,7 @@ static bool filter_xmlattr(struct tstate *s, struct tvalue self, const struct tc
     return template_built(s, &b, ret);
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 static bool filter_abs(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     (void)call;
@@ -308,8 +311,9 @@ static bool truncate_real(struct tstate *s, double x, bool *ret_valid, struct tv
     if (isnan(x))
         return true;
     if (!(x >= -0x1p63 && x < 0x1p63))
-        return template_fail(s, "OverflowError", isinf(x) ? "cannot convert float infinity to integer"
-                                                          : "integer result does not fit in 64 bits");
+        return template_fail(s, "OverflowError",
+                             isinf(x) ? "cannot convert float infinity to integer"
+                                      : "integer result does not fit in 64 bits");
     *ret = template_int((int64_t)x);
     return true;
 }
@@ -335,8 +339,7 @@ static bool filter_int(struct tstate *s, struct tvalue self, const struct tcall 
         *ret = template_int(n);
         return true;
     }
-    return template_parse_float(s, self.string, &valid, &x) &&
-           (!valid || isinf(x) || truncate_real(s, x, &valid, ret));
+    return template_parse_float(s, self.string, &valid, &x) && (!valid || isinf(x) || truncate_real(s, x, &valid, ret));
 }
 
 static bool filter_float(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
@@ -423,7 +426,7 @@ static bool filter_filesizeformat(struct tstate *s, struct tvalue self, const st
     double bytes = number.real, base = binary ? 1024 : 1000, unit = base;
     size_t i = 0;
     if (bytes == 1)
-        strcpy(text, "1 Byte");
+        snprintf(text, sizeof text, "1 Byte");
     else if (bytes < base)
         snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes));
     else {
@@ -434,7 +437,7 @@ static bool filter_filesizeformat(struct tstate *s, struct tvalue self, const st
     return template_string_copy(s, text, strlen(text), ret);
 }
 
-/* ---- the tables ---------------------------------------------------------------------------------------------------- */
+/* ---- the tables -------------------------------------------------------------------------------------------------- */
 
 const struct tbuiltin template_filters_text[] = {
     {"upper", "", 0, filter_upper},

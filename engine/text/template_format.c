@@ -15,7 +15,7 @@ struct number {
     size_t whole, bytes; /* digits that are grouped, and all */
 };
 
-/* ---- padding ---------------------------------------------------------------------------------------------------- */
+/* ---- padding ----------------------------------------------------------------------------------------------------- */
 
 static bool put_padded(struct tstate *s, struct tbuilder *b, const struct tformat *format, char otherwise,
                        const char *text, size_t bytes, size_t chars) {
@@ -59,7 +59,7 @@ static bool put_number(struct tstate *s, struct tbuilder *b, const struct tforma
            put_padded(s, b, &rest, '>', text.string->data, text.string->bytes, text.string->chars);
 }
 
-/* ---- integers --------------------------------------------------------------------------------------------------- */
+/* ---- integers ---------------------------------------------------------------------------------------------------- */
 
 static void number_sign(struct number *number, const struct tformat *format, bool negative) {
     size_t used = 0;
@@ -102,7 +102,7 @@ static bool put_integer(struct tstate *s, struct tbuilder *b, int64_t n, const s
     return put_number(s, b, format, &number, base == 10 ? 3 : 4);
 }
 
-/* ---- reals ------------------------------------------------------------------------------------------------------ */
+/* ---- reals ------------------------------------------------------------------------------------------------------- */
 
 /* Digits of |x| into `text`, which has room for PRECISION_MAX and the largest exponent. */
 static void real_digits(double x, const struct tformat *format, int precision, char *text, size_t room) {
@@ -110,7 +110,7 @@ static void real_digits(double x, const struct tformat *format, int precision, c
     x = fabs(x);
     if (!isfinite(x)) {
         bool upper = format->type == 'F' || format->type == 'E' || format->type == 'G';
-        strcpy(text, isnan(x) ? upper ? "NAN" : "nan" : upper ? "INF" : "inf");
+        snprintf(text, room, "%s", isnan(x) ? upper ? "NAN" : "nan" : upper ? "INF" : "inf");
         return;
     }
     if (!format->type && format->precision < 0) {
@@ -119,11 +119,9 @@ static void real_digits(double x, const struct tformat *format, int precision, c
     }
     char type = format->type == '%' ? 'f' : format->type == 'n' || !format->type ? 'g' : format->type;
     snprintf(pattern, sizeof pattern, "%%%s.*%c", format->alternate ? "#" : "", type);
-    snprintf(text, room, pattern, precision, format->type == '%' ? x * 100 : x);
-    if (!format->type && !strpbrk(text, ".e"))
-        strcat(text, ".0");
-    if (format->type == '%')
-        strcat(text, "%");
+    int used = snprintf(text, room, pattern, precision, format->type == '%' ? x * 100 : x);
+    const char *behind = format->type == '%' ? "%" : !format->type && !strpbrk(text, ".e") ? ".0" : "";
+    snprintf(text + used, room - (size_t)used, "%s", behind);
 }
 
 static bool put_real(struct tstate *s, struct tbuilder *b, double x, const struct tformat *format) {
@@ -136,14 +134,14 @@ static bool put_real(struct tstate *s, struct tbuilder *b, double x, const struc
     int precision = format->precision < 0 ? 6 : (int)format->precision;
     if (precision == 0 && (!format->type || format->type == 'g' || format->type == 'G'))
         precision = 1;
-    real_digits(x, format, precision, text, room - 8);
+    real_digits(x, format, precision, text, room);
     struct number number = {.digits = text, .bytes = strlen(text)};
     number.whole = strspn(text, "0123456789");
     number_sign(&number, format, signbit(x) && !isnan(x));
     return put_number(s, b, format, &number, 3);
 }
 
-/* ---- one value by its specification ----------------------------------------------------------------------------- */
+/* ---- one value by its specification ------------------------------------------------------------------------------ */
 
 static bool put_text(struct tstate *s, struct tbuilder *b, const struct tstring *string, const struct tformat *format) {
     size_t chars = string->chars, bytes = string->bytes;

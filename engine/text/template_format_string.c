@@ -5,7 +5,7 @@
 
 #include "template_internal.h"
 
-/* ---- the % operator ------------------------------------------------------------------------------------------------ */
+/* ---- the % operator ---------------------------------------------------------------------------------------------- */
 
 struct percent {
     const struct tstring *format;
@@ -60,8 +60,7 @@ static bool percent_key(struct tstate *s, struct percent *p, struct tvalue *ret)
         return template_fail(s, "TypeError", "format requires a mapping");
     struct tvalue key;
     const struct tpair *pair;
-    if (!template_string_cut(s, p->format, begin, p->at - 1, &key) ||
-        !template_dict_find(s, p->args.dict, key, &pair))
+    if (!template_string_cut(s, p->format, begin, p->at - 1, &key) || !template_dict_find(s, p->args.dict, key, &pair))
         return false;
     if (!pair)
         return template_fail(s, "KeyError", "'%.*s'", (int)key.string->bytes, key.string->data);
@@ -190,7 +189,7 @@ bool template_format_percent(struct tstate *s, const struct tstring *format, str
     return true;
 }
 
-/* ---- str.format ---------------------------------------------------------------------------------------------------- */
+/* ---- str.format -------------------------------------------------------------------------------------------------- */
 
 struct braces {
     const struct tcall *call;
@@ -217,8 +216,9 @@ static bool field_first(struct tstate *s, struct braces *f, const char *name, si
     struct tvalue key;
     if (bytes == 0 || field_number(name, bytes, &index)) {
         if (bytes ? f->automatic > 0 : f->automatic < 0)
-            return template_fail(s, "ValueError", "cannot switch between manual field specification and automatic field "
-                                                  "numbering");
+            return template_fail(s, "ValueError",
+                                 "cannot switch between manual field specification and automatic field "
+                                 "numbering");
         index = bytes ? index : f->automatic;
         f->automatic = bytes ? -1 : f->automatic + 1;
         if ((uint64_t)index >= f->call->count)
@@ -307,7 +307,8 @@ static bool parse_spec(struct tstate *s, const char *text, size_t bytes, struct 
     return at == bytes || template_fail(s, "ValueError", "Invalid format specifier");
 }
 
-static bool put_field(struct tstate *s, struct tbuilder *out, struct tvalue v, const struct tstring *spec, bool markup) {
+static bool put_field(struct tstate *s, struct tbuilder *out, struct tvalue v, const struct tstring *spec,
+                      bool markup) {
     struct tformat format;
     const struct tstring *text;
     if (spec->bytes == 0) {
@@ -319,7 +320,8 @@ static bool put_field(struct tstate *s, struct tbuilder *out, struct tvalue v, c
         return template_put_str(s, out, shown);
     }
     if (v.kind != TV_STRING && !template_is_number(v))
-        return template_fail(s, "TypeError", "unsupported format string passed to %s.__format__", template_type_name(v));
+        return template_fail(s, "TypeError", "unsupported format string passed to %s.__format__",
+                             template_type_name(v));
     return parse_spec(s, spec->data, spec->bytes, &format) && template_put_formatted(s, out, v, &format);
 }
 

@@ -43,8 +43,7 @@ static bool build_dict(struct tstate *s, const char *name, const struct tcall *c
         return template_fail(s, "TypeError", "%s expected at most 1 argument, got %zu", name, call->count);
     if (!dict || (call->count && !template_dict_update(s, dict, call->args[0])))
         return false;
-    if (call->keywords &&
-        !template_dict_update(s, dict, (struct tvalue){.kind = TV_DICT, .dict = call->keywords}))
+    if (call->keywords && !template_dict_update(s, dict, (struct tvalue){.kind = TV_DICT, .dict = call->keywords}))
         return false;
     *ret = dict;
     return true;
@@ -118,7 +117,7 @@ static bool function_raise(struct tstate *s, struct tvalue self, const struct tc
            template_fail(s, "raise_exception", "%.*s", (int)message->bytes, message->data);
 }
 
-/* ---- time ------------------------------------------------------------------------------------------------------- */
+/* ---- time -------------------------------------------------------------------------------------------------------- */
 
 /* The format with what Python adds to C's: microseconds; and without zones, which a naive clock has not. */
 static bool clock_format(struct tstate *s, const struct tstring *format, const struct tstring **ret) {

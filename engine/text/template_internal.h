@@ -13,7 +13,7 @@
 
 #include "text.h"
 
-/* ---- state --------------------------------------------------------------------------------------------------------- */
+/* ---- state ------------------------------------------------------------------------------------------------------- */
 
 enum {
     TEMPLATE_SOURCE_BYTES_MAX = 1 << 20,
@@ -66,7 +66,7 @@ static inline bool template_work_bytes(struct tstate *s, size_t bytes) {
 bool template_enter(struct tstate *s);
 static inline void template_leave(struct tstate *s) { s->depth--; }
 
-/* ---- values -------------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 enum tkind {
     TV_MISSING, /* no value: an unset variable or an argument not given */
@@ -222,7 +222,9 @@ static inline struct tvalue template_of_string(const struct tstring *string) {
     return (struct tvalue){.kind = TV_STRING, .string = string};
 }
 /* Sets the flag of a string that was just built and that nobody else holds yet. */
-static inline void template_mark(struct tvalue fresh, bool markup) { ((struct tstring *)fresh.string)->markup = markup; }
+static inline void template_mark(struct tvalue fresh, bool markup) {
+    ((struct tstring *)fresh.string)->markup = markup;
+}
 static inline bool template_is_missing(struct tvalue v) { return v.kind == TV_MISSING; }
 /* Integers as Python sees them: bool is one. */
 static inline bool template_is_integral(struct tvalue v) { return v.kind == TV_INT || v.kind == TV_BOOL; }
@@ -311,7 +313,8 @@ bool template_str(struct tstate *s, struct tvalue v, const struct tstring **ret)
 bool template_repr(struct tstate *s, struct tvalue v, const struct tstring **ret);
 enum { TEMPLATE_FLOAT_TEXT = 32 };
 void template_float_text(double x, char text[TEMPLATE_FLOAT_TEXT]); /* as repr(x) */
-bool template_escape(struct tstate *s, const struct tstring *string, struct tvalue *ret); /* HTML; the result is markup */
+/* HTML entities for & < > " '; the result is markup. */
+bool template_escape(struct tstate *s, const struct tstring *string, struct tvalue *ret);
 
 /* template_char.c: character classes and case of Unicode */
 bool template_char_space(uint32_t code);
@@ -349,7 +352,8 @@ bool template_member(struct tstate *s, struct tvalue object, const struct tstrin
 
 /* template_format.c */
 bool template_format_percent(struct tstate *s, const struct tstring *format, struct tvalue args, struct tvalue *ret);
-bool template_format_braces(struct tstate *s, const struct tstring *format, const struct tcall *call, struct tvalue *ret);
+bool template_format_braces(struct tstate *s, const struct tstring *format, const struct tcall *call,
+                            struct tvalue *ret);
 struct tformat {
     uint32_t fill; /* 0: blank */
     char align, sign, grouping, type;
@@ -378,7 +382,7 @@ bool template_parse_int(struct tstate *s, const struct tstring *text, int64_t ba
 bool template_parse_float(struct tstate *s, const struct tstring *text, bool *ret_valid, double *ret);
 bool template_sort(struct tstate *s, struct tvalue *keys, struct tvalue *items, size_t count, bool reverse);
 
-/* ---- syntax tree --------------------------------------------------------------------------------------------------- */
+/* ---- syntax tree ------------------------------------------------------------------------------------------------- */
 
 enum tnode_kind {
     /* expressions */
@@ -465,7 +469,7 @@ struct tnode {
     };
 };
 
-/* ---- scopes: each name is resolved to a slot of a frame before anything runs ---------------------------------------- */
+/* ---- scopes: each name is resolved to a slot of a frame before anything runs ------------------------------------- */
 
 enum tload { TLOAD_PARAMETER, TLOAD_CONTEXT, TLOAD_OUTER, TLOAD_UNSET };
 struct tsymbol {
@@ -483,7 +487,7 @@ struct tframe {
     struct tvalue slots[];
 };
 
-/* ---- compilation and evaluation ---------------------------------------------------------------------------------------- */
+/* ---- compilation and evaluation ---------------------------------------------------------------------------------- */
 
 struct chat_template {
     struct tarena arena;
@@ -516,13 +520,13 @@ bool template_frame_enter(struct tstate *s, const struct tscope *scope, struct t
 bool template_check_target(struct tstate *s, const struct tnode *target, struct tframe *frame);
 bool template_assign(struct tstate *s, const struct tnode *target, struct tframe *frame, struct tvalue v);
 
-/* ---- lexer: template_lex.c ------------------------------------------------------------------------------------------------ */
+/* ---- lexer: template_lex.c --------------------------------------------------------------------------------------- */
 
 enum ttoken_kind {
     TT_EOF, TT_DATA, TT_VARIABLE_BEGIN, TT_VARIABLE_END, TT_BLOCK_BEGIN, TT_BLOCK_END, TT_NAME, TT_STRING, TT_INTEGER,
-    TT_FLOAT, TT_ADD, TT_SUB, TT_MUL, TT_DIV, TT_FLOORDIV, TT_MOD, TT_POW, TT_TILDE, TT_LBRACKET, TT_RBRACKET, TT_LPAREN,
-    TT_RPAREN, TT_LBRACE, TT_RBRACE, TT_EQ, TT_NE, TT_GT, TT_GE, TT_LT, TT_LE, TT_ASSIGN, TT_DOT, TT_COLON, TT_PIPE,
-    TT_COMMA, TT_SEMICOLON,
+    TT_FLOAT, TT_ADD, TT_SUB, TT_MUL, TT_DIV, TT_FLOORDIV, TT_MOD, TT_POW, TT_TILDE, TT_LBRACKET, TT_RBRACKET,
+    TT_LPAREN, TT_RPAREN, TT_LBRACE, TT_RBRACE, TT_EQ, TT_NE, TT_GT, TT_GE, TT_LT, TT_LE, TT_ASSIGN, TT_DOT, TT_COLON,
+    TT_PIPE, TT_COMMA, TT_SEMICOLON,
 };
 struct ttoken {
     enum ttoken_kind kind;
@@ -545,7 +549,7 @@ struct tlexer {
 bool template_lex(struct tlexer *lexer, struct ttoken *ret);
 const char *template_token_name(enum ttoken_kind kind);
 
-/* ---- parser: shared by template_parse.c and template_parse_expr.c ------------------------------------------------------ */
+/* ---- parser: shared by the files template_parse*.c ------------------------------------------------ */
 
 struct tparser {
     struct tlexer lexer;
@@ -566,7 +570,20 @@ bool template_at_name(const struct tparser *p, const char *name);
 struct tnode *template_node(struct tparser *p, enum tnode_kind kind, uint32_t line);
 bool template_node_deepen(struct tparser *p, struct tnode *node, const struct tnode *child);
 void template_nodes_add(struct tnodes *nodes, struct tnode *node);
+/* As template_nodes_add, for a child of `parent`. */
+bool template_list_add(struct tparser *p, struct tnode *parent, struct tnodes *nodes, struct tnode *node);
+/* A node over *io_left (and `right`, which may be NULL), which becomes *io_left. */
+bool template_binary_node(struct tparser *p, enum tnode_kind kind, uint8_t operator, uint32_t line,
+                          struct tnode **io_left, struct tnode *right);
+bool template_const_node(struct tparser *p, struct tvalue v, uint32_t line, struct tnode **ret);
+const char *template_token_text(const struct ttoken *token, char *text, size_t bytes);
+/* Steps over a name such as "if"; *ret_found is whether it was there. */
+bool template_skip_name(struct tparser *p, const char *name, bool *ret_found);
+/* One level deeper into brackets or blocks, or an error; the caller takes it back from p->nesting in either case. */
 bool template_nest(struct tparser *p);
+/* .name [key] (call), and |filter `is` test, in any number behind *io_node. */
+bool template_parse_postfix(struct tparser *p, struct tnode **io_node);
+bool template_parse_filters(struct tparser *p, struct tnode **io_node);
 bool template_parse_expression(struct tparser *p, bool with_condition, struct tnode **ret);
 enum { TUPLE_CONDITION = 1, TUPLE_PARENTHESES = 2, TUPLE_TARGET = 4, TUPLE_NAMESPACE = 8, TUPLE_UNTIL_IN = 16,
        TUPLE_UNTIL_RECURSIVE = 32 };

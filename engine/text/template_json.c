@@ -9,7 +9,7 @@
 enum { MEMORY_PER_BYTE = 64, MEMORY_PER_VALUE = 512 };
 static const size_t memory_bytes_max = (size_t)4 << 30;
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static bool array_from_json(struct tstate *s, const json_value *json, struct tvalue *ret) {
     size_t count = json_count(json);
@@ -81,7 +81,7 @@ bool template_from_json(struct tstate *s, const json_value *json, struct tvalue 
     return ok;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 struct json_writer {
     struct tbuilder builder;
@@ -115,15 +115,14 @@ static bool write_text(struct tstate *s, struct json_writer *w, const struct tst
         ok = template_put(s, &w->builder, string->data + plain, i - plain) && write_escape(s, w, code);
         plain = i + step;
     }
-    return ok && template_put(s, &w->builder, string->data + plain, i - plain) &&
-           template_put(s, &w->builder, "\"", 1);
+    return ok && template_put(s, &w->builder, string->data + plain, i - plain) && template_put(s, &w->builder, "\"", 1);
 }
 
 static void real_text(double x, char text[TEMPLATE_FLOAT_TEXT]) {
     if (isfinite(x))
         template_float_text(x, text);
     else
-        strcpy(text, isnan(x) ? "NaN" : x < 0 ? "-Infinity" : "Infinity");
+        snprintf(text, TEMPLATE_FLOAT_TEXT, "%s", isnan(x) ? "NaN" : x < 0 ? "-Infinity" : "Infinity");
 }
 
 static bool write_break(struct tstate *s, struct json_writer *w) {
@@ -163,7 +162,7 @@ static bool write_key(struct tstate *s, struct json_writer *w, struct tvalue key
     else if (key.kind == TV_FLOAT)
         real_text(key.real, text);
     else if (key.kind == TV_BOOL || key.kind == TV_NONE)
-        strcpy(text, key.kind == TV_NONE ? "null" : key.truth ? "true" : "false");
+        snprintf(text, sizeof text, "%s", key.kind == TV_NONE ? "null" : key.truth ? "true" : "false");
     else
         return template_fail(s, "TypeError", "keys must be str, int, float, bool or None, not %s",
                              template_type_name(key));
@@ -231,7 +230,7 @@ static bool write_value(struct tstate *s, struct json_writer *w, struct tvalue v
     return ok;
 }
 
-/* ---- the filter ------------------------------------------------------------------------------------------------- */
+/* ---- the filter -------------------------------------------------------------------------------------------------- */
 
 /* A number of blanks or a text; none keeps one line. A negative number is as zero: line breaks only. */
 static bool read_indent(struct tstate *s, struct tvalue v, struct json_writer *w) {

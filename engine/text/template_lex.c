@@ -56,7 +56,7 @@ static size_t skip_blanks(const struct tlexer *l, size_t position) {
     return position;
 }
 
-/* ---- ends of tags -------------------------------------------------------------------------------------------------- */
+/* ---- ends of tags ------------------------------------------------------------------------------------------------ */
 
 /* Position behind the end marker `close` if one stands at `position`, else 0: "-%}" takes the blanks that follow, "+%}"
  * nothing, "%}" one line break where `trims`. */
@@ -78,7 +78,7 @@ static void leave_tag(struct tlexer *l, size_t position) {
     l->state = TLEX_DATA;
 }
 
-/* ---- text between tags --------------------------------------------------------------------------------------------- */
+/* ---- text between tags ------------------------------------------------------------------------------------------- */
 
 /* End of the text [begin, end) before a tag: "-" strips all blanks, otherwise those between a line's start and a tag
  * that is no expression. */
@@ -210,9 +210,11 @@ static bool lex_data(struct tlexer *l, struct ttoken *ret) {
     }
 }
 
-/* ---- inside tags --------------------------------------------------------------------------------------------------- */
+/* ---- inside tags ------------------------------------------------------------------------------------------------- */
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
 
 /* End of a run of digits with single underscores between them; `position` where there is none. */
 static size_t digits_end(const struct tlexer *l, size_t position) {
@@ -287,7 +289,7 @@ static bool lex_number(struct tlexer *l, struct ttoken *ret) {
     return template_parse_int(l->s, text.string, 0, &valid, &ret->value.integer);
 }
 
-/* ---- strings ------------------------------------------------------------------------------------------------------- */
+/* ---- strings ----------------------------------------------------------------------------------------------------- */
 
 static bool hexadecimal(struct tlexer *l, size_t position, size_t end, unsigned digits, uint32_t *ret) {
     *ret = 0;
@@ -363,7 +365,7 @@ static bool lex_string(struct tlexer *l, struct ttoken *ret) {
     return template_built_constant(l->s, &b, &ret->value);
 }
 
-/* ---- names and operators ------------------------------------------------------------------------------------------- */
+/* ---- names and operators ----------------------------------------------------------------------------------------- */
 
 static bool lex_name(struct tlexer *l, struct ttoken *ret) {
     size_t end = l->position, step;
@@ -380,10 +382,10 @@ static const struct {
     char text[3];
     enum ttoken_kind kind;
 } operators[] = {
-    {"//", TT_FLOORDIV}, {"**", TT_POW},  {"==", TT_EQ},    {"!=", TT_NE},     {">=", TT_GE},      {"<=", TT_LE},
-    {"+", TT_ADD},       {"-", TT_SUB},   {"/", TT_DIV},    {"*", TT_MUL},     {"%", TT_MOD},      {"~", TT_TILDE},
-    {"[", TT_LBRACKET},  {"]", TT_RBRACKET}, {"(", TT_LPAREN}, {")", TT_RPAREN}, {"{", TT_LBRACE}, {"}", TT_RBRACE},
-    {">", TT_GT},        {"<", TT_LT},    {"=", TT_ASSIGN}, {".", TT_DOT},     {":", TT_COLON},    {"|", TT_PIPE},
+    {"//", TT_FLOORDIV}, {"**", TT_POW},      {"==", TT_EQ},    {"!=", TT_NE},    {">=", TT_GE},    {"<=", TT_LE},
+    {"+", TT_ADD},       {"-", TT_SUB},       {"/", TT_DIV},    {"*", TT_MUL},    {"%", TT_MOD},    {"~", TT_TILDE},
+    {"[", TT_LBRACKET},  {"]", TT_RBRACKET},  {"(", TT_LPAREN}, {")", TT_RPAREN}, {"{", TT_LBRACE}, {"}", TT_RBRACE},
+    {">", TT_GT},        {"<", TT_LT},        {"=", TT_ASSIGN}, {".", TT_DOT},    {":", TT_COLON},  {"|", TT_PIPE},
     {",", TT_COMMA},     {";", TT_SEMICOLON},
 };
 
@@ -449,9 +451,15 @@ bool template_lex(struct tlexer *lexer, struct ttoken *ret) {
 
 const char *template_token_name(enum ttoken_kind kind) {
     static const char *const names[] = {
-        [TT_EOF] = "end of template", [TT_DATA] = "template data / text", [TT_VARIABLE_BEGIN] = "begin of print statement",
-        [TT_VARIABLE_END] = "end of print statement", [TT_BLOCK_BEGIN] = "begin of statement block",
-        [TT_BLOCK_END] = "end of statement block", [TT_NAME] = "name", [TT_STRING] = "string", [TT_INTEGER] = "integer",
+        [TT_EOF] = "end of template",
+        [TT_DATA] = "template data / text",
+        [TT_VARIABLE_BEGIN] = "begin of print statement",
+        [TT_VARIABLE_END] = "end of print statement",
+        [TT_BLOCK_BEGIN] = "begin of statement block",
+        [TT_BLOCK_END] = "end of statement block",
+        [TT_NAME] = "name",
+        [TT_STRING] = "string",
+        [TT_INTEGER] = "integer",
         [TT_FLOAT] = "float",
     };
     if (kind <= TT_FLOAT)

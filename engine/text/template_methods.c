@@ -5,7 +5,7 @@
 
 #include "template_internal.h"
 
-/* ---- dict ------------------------------------------------------------------------------------------------------- */
+/* ---- dict -------------------------------------------------------------------------------------------------------- */
 
 static bool dict_get(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     const struct tpair *pair;
@@ -72,7 +72,7 @@ static const struct tbuiltin dict_methods[] = {
 /* What the global function dict has, called on itself: dict.fromkeys(x). */
 static const struct tbuiltin dict_class_methods[] = {{"fromkeys", "/iterable,value", 1, dict_from_keys}, {0}};
 
-/* ---- list, tuple, range ----------------------------------------------------------------------------------------- */
+/* ---- list, tuple, range ------------------------------------------------------------------------------------------ */
 
 static bool sequence_count(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     struct titerator *it;
@@ -134,7 +134,7 @@ static const struct tbuiltin tuple_methods[] = {
     {0},
 };
 
-/* ---- float, cycler ---------------------------------------------------------------------------------------------- */
+/* ---- float, cycler ----------------------------------------------------------------------------------------------- */
 
 static bool float_is_integer(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     (void)s, (void)call;
@@ -161,7 +161,7 @@ static bool cycler_reset(struct tstate *s, struct tvalue self, const struct tcal
 
 static const struct tbuiltin cycler_methods[] = {{"next", "/", 0, cycler_next}, {"reset", "/", 0, cycler_reset}, {0}};
 
-/* ---- look-up ---------------------------------------------------------------------------------------------------- */
+/* ---- look-up ----------------------------------------------------------------------------------------------------- */
 
 static const struct tbuiltin *table_find(const struct tbuiltin *table, const struct tstring *name) {
     for (; table->name; table++)

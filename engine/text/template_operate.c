@@ -8,7 +8,7 @@
 
 static const char *const symbols[] = {"+", "-", "*", "/", "//", "%", "** or pow()"};
 
-/* ---- numbers ---------------------------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 static bool fail_overflow(struct tstate *s) {
     return template_fail(s, "OverflowError", "integer result does not fit in 64 bits");
@@ -35,36 +35,37 @@ static bool power_integers(struct tstate *s, int64_t base, int64_t exponent, str
 
 static bool divide_integers(struct tstate *s, enum toperator operator, int64_t a, int64_t b, struct tvalue *ret) {
     if (b == 0)
-        return template_fail(s, "ZeroDivisionError", operator == TOP_DIV   ? "division by zero"
-                                                     : operator == TOP_MOD ? "integer modulo by zero"
-                                                                           : "integer division or modulo by zero");
-    if (operator == TOP_DIV) {
+        return template_fail(s, "ZeroDivisionError",
+                                operator== TOP_DIV ? "division by zero" :
+                                operator== TOP_MOD ? "integer modulo by zero"
+                                                   : "integer division or modulo by zero");
+    if (operator== TOP_DIV) {
         *ret = template_float((double)a / (double)b);
         return true;
     }
     if (a == INT64_MIN && b == -1) {
         *ret = template_int(0);
-        return operator == TOP_MOD || fail_overflow(s);
+        return operator== TOP_MOD || fail_overflow(s);
     }
     int64_t quotient = a / b, rest = a % b;
     if (rest && (rest < 0) != (b < 0)) { /* rounds towards minus infinity */
         quotient--;
         rest += b;
     }
-    *ret = template_int(operator == TOP_MOD ? rest : quotient);
+    *ret = template_int(operator== TOP_MOD ? rest : quotient);
     return true;
 }
 
 static bool integers(struct tstate *s, enum toperator operator, int64_t a, int64_t b, struct tvalue *ret) {
     int64_t result;
     bool overflow;
-    if (operator == TOP_POW)
+    if (operator== TOP_POW)
         return power_integers(s, a, b, ret);
-    if (operator != TOP_ADD && operator != TOP_SUB && operator != TOP_MUL)
+    if (operator!= TOP_ADD && operator!= TOP_SUB && operator!= TOP_MUL)
         return divide_integers(s, operator, a, b, ret);
-    if (operator == TOP_ADD)
+    if (operator== TOP_ADD)
         overflow = __builtin_add_overflow(a, b, &result);
-    else if (operator == TOP_SUB)
+    else if (operator== TOP_SUB)
         overflow = __builtin_sub_overflow(a, b, &result);
     else
         overflow = __builtin_mul_overflow(a, b, &result);
@@ -99,10 +100,11 @@ static void divide_reals(double a, double b, double *ret_quotient, double *ret_r
 
 static bool reals(struct tstate *s, enum toperator operator, double a, double b, struct tvalue *ret) {
     double quotient, rest, result = 0;
-    if ((operator == TOP_DIV || operator == TOP_FLOORDIV || operator == TOP_MOD) && b == 0)
-        return template_fail(s, "ZeroDivisionError", operator == TOP_DIV   ? "float division by zero"
-                                                     : operator == TOP_MOD ? "float modulo"
-                                                                           : "float floor division by zero");
+    if ((operator== TOP_DIV || operator== TOP_FLOORDIV || operator== TOP_MOD) && b == 0)
+        return template_fail(s, "ZeroDivisionError",
+                                operator== TOP_DIV ? "float division by zero" :
+                                operator== TOP_MOD ? "float modulo"
+                                                   : "float floor division by zero");
     switch (operator) {
     case TOP_ADD:
         result = a + b;
@@ -119,7 +121,7 @@ static bool reals(struct tstate *s, enum toperator operator, double a, double b,
     case TOP_FLOORDIV:
     case TOP_MOD:
         divide_reals(a, b, &quotient, &rest);
-        result = operator == TOP_MOD ? rest : quotient;
+        result = operator== TOP_MOD ? rest : quotient;
         break;
     case TOP_POW:
         if (!power_reals(s, a, b, &result))
@@ -130,7 +132,7 @@ static bool reals(struct tstate *s, enum toperator operator, double a, double b,
     return true;
 }
 
-/* ---- sequences -------------------------------------------------------------------------------------------------- */
+/* ---- sequences --------------------------------------------------------------------------------------------------- */
 
 /* As markupsafe joins: when one side is marked safe, the other is escaped and the result is safe. */
 static bool add_text(struct tstate *s, const struct tstring *a, const struct tstring *b, struct tvalue *ret) {
@@ -172,7 +174,9 @@ static bool repeat_list(struct tstate *s, struct tvalue list, int64_t times, str
     return template_list_of(s, list.kind, all.items, all.count, ret);
 }
 
-static bool is_sequence(struct tvalue v) { return v.kind == TV_STRING || v.kind == TV_LIST || v.kind == TV_TUPLE; }
+static bool is_sequence(struct tvalue v) {
+    return v.kind == TV_STRING || v.kind == TV_LIST || v.kind == TV_TUPLE;
+}
 
 static bool multiply_sequence(struct tstate *s, struct tvalue a, struct tvalue b, struct tvalue *ret) {
     struct tvalue sequence = is_sequence(a) ? a : b, times = is_sequence(a) ? b : a;
@@ -184,7 +188,7 @@ static bool multiply_sequence(struct tstate *s, struct tvalue a, struct tvalue b
 }
 
 static bool fail_operands(struct tstate *s, enum toperator operator, struct tvalue a, struct tvalue b) {
-    if (operator == TOP_ADD && is_sequence(a))
+    if (operator== TOP_ADD && is_sequence(a))
         return template_fail(s, "TypeError", "can only concatenate %s (not \"%s\") to %s", template_type_name(a),
                              template_type_name(b), template_type_name(a));
     return template_fail(s, "TypeError", "unsupported operand type(s) for %s: '%s' and '%s'", symbols[operator],
@@ -196,15 +200,15 @@ bool template_binary(struct tstate *s, enum toperator operator, struct tvalue a,
         return integers(s, operator, template_integer(a), template_integer(b), ret);
     if (template_is_number(a) && template_is_number(b))
         return reals(s, operator, template_real(a), template_real(b), ret);
-    if (operator == TOP_MOD && a.kind == TV_STRING)
+    if (operator== TOP_MOD && a.kind == TV_STRING)
         return template_format_percent(s, a.string, b, ret);
     if (a.kind == TV_UNDEFINED || b.kind == TV_UNDEFINED)
         return template_fail_undefined(s, a.kind == TV_UNDEFINED ? a.undefined : b.undefined);
-    if (operator == TOP_ADD && a.kind == TV_STRING && b.kind == TV_STRING)
+    if (operator== TOP_ADD && a.kind == TV_STRING && b.kind == TV_STRING)
         return add_text(s, a.string, b.string, ret);
-    if (operator == TOP_ADD && a.kind == b.kind && (a.kind == TV_LIST || a.kind == TV_TUPLE))
+    if (operator== TOP_ADD && a.kind == b.kind &&(a.kind == TV_LIST || a.kind == TV_TUPLE))
         return add_lists(s, a, b, ret);
-    if (operator == TOP_MUL && (is_sequence(a) || is_sequence(b)))
+    if (operator== TOP_MUL &&(is_sequence(a) || is_sequence(b)))
         return multiply_sequence(s, a, b, ret);
     return fail_operands(s, operator, a, b);
 }
@@ -226,7 +230,7 @@ bool template_negate(struct tstate *s, struct tvalue v, bool negative, struct tv
     return true;
 }
 
-/* ---- subscripts ------------------------------------------------------------------------------------------------- */
+/* ---- subscripts -------------------------------------------------------------------------------------------------- */
 
 /* Whether index `at`, counted from the end when negative, is inside; *ret_index is it from the start. */
 static bool index_inside(int64_t at, size_t count, size_t *ret_index) {
@@ -295,7 +299,7 @@ bool template_undefined_attribute(struct tstate *s, struct tvalue object, const 
 
 /* Dunder attributes exist on every object but are never handed out; the reference says so in its error. */
 static bool is_internal(const struct tstring *name) {
-    static const char *const names[] = {"__class__", "__doc__",  "__init__", "__dict__", "__eq__",         "__len__",
+    static const char *const names[] = {"__class__",   "__doc__",  "__init__", "__dict__", "__eq__",          "__len__",
                                         "__getitem__", "__repr__", "__str__",  "__hash__", "__subclasshook__"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (template_is(name, names[i]))
@@ -355,7 +359,7 @@ bool template_attribute(struct tstate *s, struct tvalue object, const struct tst
     return !template_is_missing(*ret) || undefined_in(s, object, key, false, ret);
 }
 
-/* ---- slices ----------------------------------------------------------------------------------------------------- */
+/* ---- slices ------------------------------------------------------------------------------------------------------ */
 
 struct bounds {
     int64_t start, step;

@@ -5,7 +5,7 @@
 
 #include "template_internal.h"
 
-/* ---- bodies -------------------------------------------------------------------------------------------------------- */
+/* ---- bodies ------------------------------------------------------------------------------------------------------ */
 
 static bool parse_statement(struct tparser *p, struct tnodes *body);
 
@@ -43,8 +43,10 @@ static bool fail_tag(struct tparser *p, const char *start) {
         return template_fail_syntax(p, p->current.line, "%s", start);
     for (size_t i = 0, used = 0; p->ends[i] && used < sizeof tags; i++)
         used += (size_t)snprintf(tags + used, sizeof tags - used, "%s'%s'", i ? " or " : "", p->ends[i]);
-    return template_fail_syntax(p, p->current.line, "%s Jinja was looking for the following tags: %s. The innermost block "
-                                                    "that needs to be closed is '%s'.", start, tags, p->tag);
+    return template_fail_syntax(p, p->current.line,
+                                "%s Jinja was looking for the following tags: %s. The innermost block "
+                                "that needs to be closed is '%s'.",
+                                start, tags, p->tag);
 }
 
 /* Up to one of p->ends; *ret_end is the one that stopped the body, still current. */
@@ -90,7 +92,7 @@ static bool parse_body(struct tparser *p, const char *const *ends, struct tnodes
     return ok;
 }
 
-/* ---- targets --------------------------------------------------------------------------------------------------------- */
+/* ---- targets ----------------------------------------------------------------------------------------------------- */
 
 static bool check_target(struct tparser *p, const struct tnode *target) {
     if (target->kind == TN_TUPLE) {
@@ -101,7 +103,9 @@ static bool check_target(struct tparser *p, const struct tnode *target) {
     }
     return target->kind == TN_NAME || target->kind == TN_NAMESPACE_REF ||
            template_fail_syntax(p, target->line, "can't assign to '%s'",
-                                target->kind == TN_LIST ? "list" : target->kind == TN_DICT ? "dict" : "const");
+                                target->kind == TN_LIST   ? "list"
+                                : target->kind == TN_DICT ? "dict"
+                                                          : "const");
 }
 
 static bool parse_target(struct tparser *p, unsigned flags, struct tnode **ret) {
@@ -119,7 +123,7 @@ static bool parse_name_target(struct tparser *p, struct tnode **ret) {
     return true;
 }
 
-/* ---- statements ------------------------------------------------------------------------------------------------------ */
+/* ---- statements -------------------------------------------------------------------------------------------------- */
 
 static bool parse_if(struct tparser *p, struct tnode *node) {
     static const char *const ends[] = {"elif", "else", "endif", NULL}, *const last[] = {"endif", NULL};
@@ -148,8 +152,7 @@ static bool parse_for(struct tparser *p, struct tnode *node) {
                template_fail_syntax(p, node->line, "expected token 'in' behind a loop's target");
     if (!template_advance(p) || !template_parse_tuple(p, TUPLE_UNTIL_RECURSIVE, &node->loop.iterable))
         return false;
-    if (template_at_name(p, "if") &&
-        (!template_advance(p) || !template_parse_expression(p, true, &node->loop.test)))
+    if (template_at_name(p, "if") && (!template_advance(p) || !template_parse_expression(p, true, &node->loop.test)))
         return false;
     node->flag = template_at_name(p, "recursive");
     if (node->flag && !template_advance(p))
@@ -222,7 +225,8 @@ static bool parse_call_block(struct tparser *p, struct tnode *node) {
 
 static bool parse_filter_block(struct tparser *p, struct tnode *node) {
     static const char *const ends[] = {"endfilter", NULL};
-    return template_parse_filter(p, NULL, true, &node->block.filter) && parse_body(p, ends, &node->block.body.nodes, NULL);
+    return template_parse_filter(p, NULL, true, &node->block.filter) &&
+           parse_body(p, ends, &node->block.body.nodes, NULL);
 }
 
 static bool parse_with(struct tparser *p, struct tnode *node) {
@@ -282,7 +286,8 @@ static bool fail_unknown_tag(struct tparser *p) {
     const struct tstring *name = p->current.value.string;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (template_is(name, others[i]))
-            return template_fail_syntax(p, p->current.line, "the tag '%s' is not supported in chat templates", others[i]);
+            return template_fail_syntax(p, p->current.line, "the tag '%s' is not supported in chat templates",
+                                        others[i]);
     char start[128];
     int shown = name->bytes < 64 ? (int)name->bytes : 64;
     snprintf(start, sizeof start, "Encountered unknown tag '%.*s'.", shown, name->data);

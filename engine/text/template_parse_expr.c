@@ -1,503 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parser of the chat template's expressions, with Jinja's precedences. */
-#include <stdio.h>
-#include <string.h>
-
+/* Parser of the chat template's operators, with Jinja's precedences. */
 #include "template_internal.h"
 
-/* ---- tokens and nodes ---------------------------------------------------------------------------------------------- */
-
-bool template_fail_syntax(struct tparser *p, uint32_t line, const char *format, ...) {
-    struct tstate *s = p->lexer.s;
-    char message[sizeof s->fault.message];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
-    va_end(arguments);
-    template_fail(s, "TemplateSyntaxError", "%s", message);
-    if (!s->fault.line)
-        s->fault.line = line;
-    return false;
-}
-
-bool template_advance(struct tparser *p) {
-    if (p->has_ahead) {
-        p->current = p->ahead;
-        p->has_ahead = false;
-        return true;
-    }
-    return template_lex(&p->lexer, &p->current);
-}
-
-bool template_look(struct tparser *p, struct ttoken *ret) {
-    if (!p->has_ahead && !template_lex(&p->lexer, &p->ahead))
-        return false;
-    p->has_ahead = true;
-    *ret = p->ahead;
-    return true;
-}
-
-static const char *token_text(const struct ttoken *token, char *text, size_t bytes) {
-    if (token->kind != TT_NAME)
-        return template_token_name(token->kind);
-    snprintf(text, bytes, "%.*s", (int)(token->bytes < 60 ? token->bytes : 60), token->text);
-    return text;
-}
-
-bool template_expect(struct tparser *p, enum ttoken_kind kind) {
-    char text[64];
-    if (p->current.kind == kind)
-        return template_advance(p);
-    if (p->current.kind == TT_EOF)
-        return template_fail_syntax(p, p->current.line, "unexpected end of template, expected '%s'.",
-                                    template_token_name(kind));
-    return template_fail_syntax(p, p->current.line, "expected token '%s', got '%s'", template_token_name(kind),
-                                token_text(&p->current, text, sizeof text));
-}
-
-bool template_expect_name(struct tparser *p, const struct tstring **ret) {
-    const struct tstring *name = p->current.kind == TT_NAME ? p->current.value.string : NULL;
-    if (!template_expect(p, TT_NAME))
-        return false;
-    *ret = name;
-    return true;
-}
-
-bool template_at_name(const struct tparser *p, const char *name) {
-    return p->current.kind == TT_NAME && template_is(p->current.value.string, name);
-}
-
-/* Steps over a name such as "if"; *ret_found is whether it was there. */
-static bool skip_name(struct tparser *p, const char *name, bool *ret_found) {
-    *ret_found = template_at_name(p, name);
-    return !*ret_found || template_advance(p);
-}
-
-struct tnode *template_node(struct tparser *p, enum tnode_kind kind, uint32_t line) {
-    struct tnode *node = template_alloc(p->lexer.s, 1, sizeof *node);
-    if (!node)
-        return NULL;
-    node->kind = kind;
-    node->line = line;
-    node->depth = 1;
-    return node;
-}
-
-bool template_node_deepen(struct tparser *p, struct tnode *node, const struct tnode *child) {
-    if (child && child->depth >= node->depth)
-        node->depth = (uint16_t)(child->depth + 1);
-    return node->depth <= TEMPLATE_TREE_DEPTH_MAX ||
-           template_fail_syntax(p, node->line, "the expression is nested too deeply (over %d levels)",
-                                (int)TEMPLATE_TREE_DEPTH_MAX);
-}
-
-void template_nodes_add(struct tnodes *nodes, struct tnode *node) {
-    if (nodes->last)
-        nodes->last->next = node;
-    else
-        nodes->first = node;
-    nodes->last = node;
-    nodes->count++;
-}
-
-static bool list_add(struct tparser *p, struct tnode *parent, struct tnodes *nodes, struct tnode *node) {
-    template_nodes_add(nodes, node);
-    return template_node_deepen(p, parent, node);
-}
-
-bool template_nest(struct tparser *p) {
-    return ++p->nesting <= TEMPLATE_NESTING_MAX ||
-           template_fail_syntax(p, p->current.line, "the template is nested too deeply (over %d levels)",
-                                (int)TEMPLATE_NESTING_MAX);
-}
-
-/* left <kind> right */
-static bool binary_node(struct tparser *p, enum tnode_kind kind, uint8_t operator, uint32_t line, struct tnode **io_left,
-                        struct tnode *right) {
-    struct tnode *node = template_node(p, kind, line);
-    if (!node)
-        return false;
-    node->operator = operator;
-    node->pair.left = *io_left;
-    node->pair.right = right;
-    if (!template_node_deepen(p, node, *io_left) || !template_node_deepen(p, node, right))
-        return false;
-    *io_left = node;
-    return true;
-}
-
-static bool const_node(struct tparser *p, struct tvalue v, uint32_t line, struct tnode **ret) {
-    *ret = template_node(p, TN_CONST, line);
-    if (!*ret)
-        return false;
-    (*ret)->constant = v;
-    return true;
-}
-
-/* ---- calls and subscripts -------------------------------------------------------------------------------------------- */
-
-static bool parse_argument(struct tparser *p, struct tnode *owner, struct targuments *args) {
-    struct ttoken next = {0};
-    struct tnode *value;
-    uint32_t line = p->current.line;
-    bool valid = true;
-    if (p->current.kind == TT_MUL || p->current.kind == TT_POW) {
-        struct tnode **star = p->current.kind == TT_MUL ? &args->star : &args->star_star;
-        valid = !args->star_star && !*star;
-        if (valid && (!template_advance(p) || !template_parse_expression(p, true, star)))
-            return false;
-        return valid ? template_node_deepen(p, owner, *star)
-                     : template_fail_syntax(p, line, "invalid syntax for function call expression");
-    }
-    if (p->current.kind == TT_NAME && !template_look(p, &next))
-        return false;
-    if (next.kind != TT_ASSIGN) {
-        if (args->star || args->star_star || args->keywords.count)
-            return template_fail_syntax(p, line, "invalid syntax for function call expression");
-        return template_parse_expression(p, true, &value) && list_add(p, owner, &args->args, value);
-    }
-    if (args->star_star)
-        return template_fail_syntax(p, line, "invalid syntax for function call expression");
-    struct tnode *keyword = template_node(p, TN_KEYWORD, line);
-    if (!keyword)
-        return false;
-    keyword->pair.name = p->current.value.string;
-    return template_advance(p) && template_advance(p) && template_parse_expression(p, true, &keyword->pair.left) &&
-           template_node_deepen(p, keyword, keyword->pair.left) && list_add(p, owner, &args->keywords, keyword);
-}
-
-static bool parse_arguments(struct tparser *p, struct tnode *owner, struct targuments *args) {
-    if (!template_expect(p, TT_LPAREN))
-        return false;
-    for (bool first = true; p->current.kind != TT_RPAREN; first = false) {
-        if (!first && !template_expect(p, TT_COMMA))
-            return false;
-        if (!first && p->current.kind == TT_RPAREN)
-            break;
-        if (!parse_argument(p, owner, args))
-            return false;
-    }
-    return template_expect(p, TT_RPAREN);
-}
-
-static bool parse_call(struct tparser *p, struct tnode **io_node) {
-    struct tnode *node = template_node(p, TN_CALL, p->current.line);
-    if (!node)
-        return false;
-    node->call.object = *io_node;
-    *io_node = node;
-    return template_node_deepen(p, node, node->call.object) && parse_arguments(p, node, &node->call.arguments);
-}
-
-/* [a], [a:b], [a:b:c]: a slice's missing bounds stay NULL; [] is the empty tuple. */
-static bool parse_slice(struct tparser *p, struct tnode **ret) {
-    if (p->current.kind == TT_RBRACKET)
-        return (*ret = template_node(p, TN_TUPLE, p->current.line)) != NULL;
-    struct tnode *slice = template_node(p, TN_SLICE, p->current.line);
-    bool is_slice = false;
-    if (!slice)
-        return false;
-    for (int i = 0; i < 3; i++) {
-        bool has = p->current.kind != TT_COLON && p->current.kind != TT_RBRACKET && p->current.kind != TT_COMMA;
-        if (has && (!template_parse_expression(p, true, &slice->slice.bounds[i]) ||
-                    !template_node_deepen(p, slice, slice->slice.bounds[i])))
-            return false;
-        if (p->current.kind != TT_COLON || i == 2)
-            break;
-        is_slice = true;
-        if (!template_advance(p))
-            return false;
-    }
-    *ret = is_slice ? slice : slice->slice.bounds[0];
-    return *ret || template_fail_syntax(p, p->current.line, "expected subscript expression");
-}
-
-static bool parse_subscript(struct tparser *p, struct tnode **io_node) {
-    uint32_t line = p->current.line;
-    struct tnode *key, *tuple = NULL;
-    if (!template_expect(p, TT_LBRACKET) || !parse_slice(p, &key))
-        return false;
-    while (p->current.kind == TT_COMMA) {
-        if (!tuple && !(tuple = template_node(p, TN_TUPLE, line)))
-            return false;
-        if (key->kind == TN_SLICE)
-            return template_fail_syntax(p, line, "a slice cannot be part of a tuple");
-        if (!list_add(p, tuple, &tuple->list, key) || !template_advance(p))
-            return false;
-        if (!parse_slice(p, &key))
-            return false;
-    }
-    if (tuple && (key->kind == TN_SLICE || !list_add(p, tuple, &tuple->list, key)))
-        return template_fail_syntax(p, line, "a slice cannot be part of a tuple");
-    return template_expect(p, TT_RBRACKET) && binary_node(p, TN_ITEM, 0, line, io_node, tuple ? tuple : key);
-}
-
-static bool parse_member(struct tparser *p, struct tnode **io_node) {
-    uint32_t line = p->current.line;
-    struct tnode *key = NULL;
-    if (!template_advance(p))
-        return false;
-    if (p->current.kind != TT_NAME && p->current.kind != TT_INTEGER)
-        return template_fail_syntax(p, p->current.line, "expected name or number");
-    if (p->current.kind == TT_INTEGER)
-        return const_node(p, p->current.value, line, &key) && template_advance(p) &&
-               binary_node(p, TN_ITEM, 0, line, io_node, key);
-    const struct tstring *name = p->current.value.string;
-    if (!template_advance(p) || !binary_node(p, TN_ATTRIBUTE, 0, line, io_node, NULL))
-        return false;
-    (*io_node)->pair.name = name;
-    return true;
-}
-
-static bool parse_postfix(struct tparser *p, struct tnode **io_node) {
-    for (;;) {
-        bool ok;
-        if (p->current.kind == TT_DOT)
-            ok = parse_member(p, io_node);
-        else if (p->current.kind == TT_LBRACKET)
-            ok = parse_subscript(p, io_node);
-        else if (p->current.kind == TT_LPAREN)
-            ok = parse_call(p, io_node);
-        else
-            return true;
-        if (!ok)
-            return false;
-    }
-}
-
-/* ---- filters and tests ------------------------------------------------------------------------------------------------ */
-
-/* A name with dots, as one string. */
-static bool dotted_name(struct tparser *p, const struct tstring **ret) {
-    static const struct tstring dot = {.data = ".", .bytes = 1, .chars = 1};
-    const struct tstring *part;
-    struct tvalue whole;
-    if (!template_expect_name(p, ret))
-        return false;
-    while (p->current.kind == TT_DOT) {
-        if (!template_advance(p) || !template_expect_name(p, &part) ||
-            !template_string_concat(p->lexer.s, *ret, &dot, &whole) ||
-            !template_string_concat(p->lexer.s, whole.string, part, &whole))
-            return false;
-        *ret = whole.string;
-    }
-    return true;
-}
-
-bool template_parse_filter(struct tparser *p, struct tnode *object, bool inline_start, struct tnode **ret) {
-    while (p->current.kind == TT_PIPE || inline_start) {
-        struct tnode *node = template_node(p, TN_FILTER, p->current.line);
-        if (!node || (!inline_start && !template_advance(p)))
-            return false;
-        inline_start = false;
-        node->call.object = object;
-        if (!template_node_deepen(p, node, object) || !dotted_name(p, &node->call.name))
-            return false;
-        if (p->current.kind == TT_LPAREN && !parse_arguments(p, node, &node->call.arguments))
-            return false;
-        object = node;
-    }
-    *ret = object;
-    return true;
-}
-
-/* A test's argument may stand without parentheses when it is a name, a literal or a collection. */
-static bool parse_test_argument(struct tparser *p, struct tnode *node) {
-    enum ttoken_kind kind = p->current.kind;
-    struct tnode *argument;
-    bool starts = kind == TT_NAME || kind == TT_STRING || kind == TT_INTEGER || kind == TT_FLOAT ||
-                  kind == TT_LBRACKET || kind == TT_LBRACE;
-    if (kind == TT_LPAREN)
-        return parse_arguments(p, node, &node->call.arguments);
-    if (!starts || template_at_name(p, "else") || template_at_name(p, "or") || template_at_name(p, "and"))
-        return true;
-    if (template_at_name(p, "is"))
-        return template_fail_syntax(p, p->current.line, "You cannot chain multiple tests with is");
-    return template_parse_primary(p, false, &argument) && parse_postfix(p, &argument) &&
-           list_add(p, node, &node->call.arguments.args, argument);
-}
-
-static bool parse_test(struct tparser *p, struct tnode **io_node) {
-    struct tnode *node = template_node(p, TN_TEST, p->current.line);
-    bool negated;
-    if (!node || !template_advance(p) || !skip_name(p, "not", &negated))
-        return false;
-    node->call.object = *io_node;
-    *io_node = node;
-    if (!template_node_deepen(p, node, node->call.object) || !dotted_name(p, &node->call.name) ||
-        !parse_test_argument(p, node))
-        return false;
-    return !negated || binary_node(p, TN_NOT, 0, node->line, io_node, NULL);
-}
-
-static bool parse_filters(struct tparser *p, struct tnode **io_node) {
-    for (;;) {
-        bool ok;
-        if (p->current.kind == TT_PIPE)
-            ok = template_parse_filter(p, *io_node, false, io_node);
-        else if (template_at_name(p, "is"))
-            ok = parse_test(p, io_node);
-        else if (p->current.kind == TT_LPAREN)
-            ok = parse_call(p, io_node);
-        else
-            return true;
-        if (!ok)
-            return false;
-    }
-}
-
-/* ---- literals ---------------------------------------------------------------------------------------------------------- */
-
-static bool parse_list(struct tparser *p, struct tnode **ret) {
-    struct tnode *item;
-    *ret = template_node(p, TN_LIST, p->current.line);
-    if (!*ret || !template_advance(p))
-        return false;
-    while (p->current.kind != TT_RBRACKET) {
-        if ((*ret)->list.count && !template_expect(p, TT_COMMA))
-            return false;
-        if (p->current.kind == TT_RBRACKET)
-            break;
-        if (!template_parse_expression(p, true, &item) || !list_add(p, *ret, &(*ret)->list, item))
-            return false;
-    }
-    return template_expect(p, TT_RBRACKET);
-}
-
-static bool parse_dict(struct tparser *p, struct tnode **ret) {
-    struct tnode *item;
-    *ret = template_node(p, TN_DICT, p->current.line);
-    if (!*ret || !template_advance(p))
-        return false;
-    while (p->current.kind != TT_RBRACE) {
-        if ((*ret)->list.count && !template_expect(p, TT_COMMA))
-            return false;
-        if (p->current.kind == TT_RBRACE)
-            break;
-        if (!template_parse_expression(p, true, &item) || !list_add(p, *ret, &(*ret)->list, item) ||
-            !template_expect(p, TT_COLON) || !template_parse_expression(p, true, &item) ||
-            !list_add(p, *ret, &(*ret)->list, item))
-            return false;
-    }
-    return template_expect(p, TT_RBRACE);
-}
-
-static bool parse_strings(struct tparser *p, struct tnode **ret) {
-    struct tstate *s = p->lexer.s;
-    struct tvalue text = p->current.value;
-    struct tbuilder joined = {0};
-    uint32_t line = p->current.line;
-    size_t count = 0;
-    for (; p->current.kind == TT_STRING; count++)
-        if (!template_put_str(s, &joined, p->current.value) || !template_advance(p))
-            return false;
-    return (count == 1 || template_built_constant(s, &joined, &text)) && const_node(p, text, line, ret);
-}
-
-/* How often the names that change what a loop or a macro provides are read. */
-static void count_special(struct tparser *p, const struct tstring *name) {
-    p->uses_loop += template_is(name, "loop");
-    p->uses_caller += template_is(name, "caller");
-    p->uses_kwargs += template_is(name, "kwargs");
-    p->uses_varargs += template_is(name, "varargs");
-}
-
-static bool parse_name(struct tparser *p, bool with_namespace, struct tnode **ret) {
-    const struct tstring *name = p->current.value.string;
-    uint32_t line = p->current.line;
-    bool is_true = template_is(name, "true") || template_is(name, "True");
-    if (!template_advance(p))
-        return false;
-    if (is_true || template_is(name, "false") || template_is(name, "False"))
-        return const_node(p, template_bool(is_true), line, ret);
-    if (template_is(name, "none") || template_is(name, "None"))
-        return const_node(p, template_none(), line, ret);
-    bool reference = with_namespace && p->current.kind == TT_DOT;
-    *ret = template_node(p, reference ? TN_NAMESPACE_REF : TN_NAME, line);
-    if (!*ret)
-        return false;
-    (*ret)->name.name = name;
-    count_special(p, name);
-    return !reference || (template_advance(p) && template_expect_name(p, &(*ret)->name.attribute));
-}
-
-static bool parse_primary(struct tparser *p, bool with_namespace, struct tnode **ret) {
-    char text[64];
-    struct tvalue number = p->current.value;
-    uint32_t line = p->current.line;
-    switch (p->current.kind) {
-    case TT_NAME:
-        return parse_name(p, with_namespace, ret);
-    case TT_STRING:
-        return parse_strings(p, ret);
-    case TT_INTEGER:
-    case TT_FLOAT:
-        return template_advance(p) && const_node(p, number, line, ret);
-    case TT_LPAREN:
-        return template_advance(p) && template_parse_tuple(p, TUPLE_CONDITION | TUPLE_PARENTHESES, ret) &&
-               template_expect(p, TT_RPAREN);
-    case TT_LBRACKET:
-        return parse_list(p, ret);
-    case TT_LBRACE:
-        return parse_dict(p, ret);
-    default:
-        return template_fail_syntax(p, line, "unexpected '%s'", token_text(&p->current, text, sizeof text));
-    }
-}
-
-bool template_parse_primary(struct tparser *p, bool with_namespace, struct tnode **ret) {
-    bool ok = template_nest(p) && parse_primary(p, with_namespace, ret);
-    p->nesting--;
-    return ok;
-}
-
-static bool tuple_ends(const struct tparser *p, unsigned flags) {
-    enum ttoken_kind kind = p->current.kind;
-    return kind == TT_VARIABLE_END || kind == TT_BLOCK_END || kind == TT_RPAREN ||
-           ((flags & TUPLE_UNTIL_IN) && template_at_name(p, "in")) ||
-           ((flags & TUPLE_UNTIL_RECURSIVE) && template_at_name(p, "recursive"));
-}
-
-bool template_parse_tuple(struct tparser *p, unsigned flags, struct tnode **ret) {
-    uint32_t line = p->current.line;
-    char text[64];
-    struct tnode *tuple = template_node(p, TN_TUPLE, line), *item = NULL;
-    bool is_tuple = false;
-    if (!tuple)
-        return false;
-    while (!tuple_ends(p, flags)) {
-        if (flags & TUPLE_TARGET ? !template_parse_primary(p, flags & TUPLE_NAMESPACE, &item)
-                                 : !template_parse_expression(p, flags & TUPLE_CONDITION, &item))
-            return false;
-        if (!list_add(p, tuple, &tuple->list, item))
-            return false;
-        if (p->current.kind != TT_COMMA)
-            break;
-        is_tuple = true;
-        if (!template_advance(p))
-            return false;
-    }
-    *ret = is_tuple || !item ? tuple : item;
-    return is_tuple || item || (flags & TUPLE_PARENTHESES) ||
-           template_fail_syntax(p, p->current.line, "Expected an expression, got '%s'",
-                                token_text(&p->current, text, sizeof text));
-}
-
-/* ---- operators, tightest first ------------------------------------------------------------------------------------------ */
+/* ---- operators, tightest first ----------------------------------------------------------------------------------- */
 
 static bool parse_unary(struct tparser *p, bool with_filter, struct tnode **ret) {
     uint32_t line = p->current.line;
     bool minus = p->current.kind == TT_SUB, ok;
     if (minus || p->current.kind == TT_ADD) {
         ok = template_nest(p) && template_advance(p) && parse_unary(p, false, ret) &&
-             binary_node(p, TN_NEGATE, 0, line, ret, NULL);
+             template_binary_node(p, TN_NEGATE, 0, line, ret, NULL);
         p->nesting--;
         if (ok)
             (*ret)->flag = minus;
     } else {
         ok = template_parse_primary(p, false, ret);
     }
-    return ok && parse_postfix(p, ret) && (!with_filter || parse_filters(p, ret));
+    return ok && template_parse_postfix(p, ret) && (!with_filter || template_parse_filters(p, ret));
 }
 
 static bool parse_power(struct tparser *p, struct tnode **ret) {
@@ -507,7 +26,7 @@ static bool parse_power(struct tparser *p, struct tnode **ret) {
         return false;
     while (p->current.kind == TT_POW)
         if (!template_advance(p) || !parse_unary(p, true, &right) ||
-            !binary_node(p, TN_BINARY, TOP_POW, line, ret, right))
+            !template_binary_node(p, TN_BINARY, TOP_POW, line, ret, right))
             return false;
     return true;
 }
@@ -521,21 +40,22 @@ static bool parse_product(struct tparser *p, struct tnode **ret) {
         enum toperator operator;
         switch (p->current.kind) {
         case TT_MUL:
-            operator = TOP_MUL;
+            operator= TOP_MUL;
             break;
         case TT_DIV:
-            operator = TOP_DIV;
+            operator= TOP_DIV;
             break;
         case TT_FLOORDIV:
-            operator = TOP_FLOORDIV;
+            operator= TOP_FLOORDIV;
             break;
         case TT_MOD:
-            operator = TOP_MOD;
+            operator= TOP_MOD;
             break;
         default:
             return true;
         }
-        if (!template_advance(p) || !parse_power(p, &right) || !binary_node(p, TN_BINARY, operator, line, ret, right))
+        if (!template_advance(p) || !parse_power(p, &right) ||
+            !template_binary_node(p, TN_BINARY, operator, line, ret, right))
             return false;
     }
 }
@@ -546,9 +66,10 @@ static bool parse_concat(struct tparser *p, struct tnode **ret) {
     if (!parse_product(p, ret))
         return false;
     while (p->current.kind == TT_TILDE) {
-        if (!concat && (!(concat = template_node(p, TN_CONCAT, line)) || !list_add(p, concat, &concat->list, *ret)))
+        if (!concat &&
+            (!(concat = template_node(p, TN_CONCAT, line)) || !template_list_add(p, concat, &concat->list, *ret)))
             return false;
-        if (!template_advance(p) || !parse_product(p, &item) || !list_add(p, concat, &concat->list, item))
+        if (!template_advance(p) || !parse_product(p, &item) || !template_list_add(p, concat, &concat->list, item))
             return false;
     }
     *ret = concat ? concat : *ret;
@@ -561,8 +82,9 @@ static bool parse_sum(struct tparser *p, struct tnode **ret) {
     if (!parse_concat(p, ret))
         return false;
     while (p->current.kind == TT_ADD || p->current.kind == TT_SUB) {
-        enum toperator operator = p->current.kind == TT_ADD ? TOP_ADD : TOP_SUB;
-        if (!template_advance(p) || !parse_concat(p, &right) || !binary_node(p, TN_BINARY, operator, line, ret, right))
+        enum toperator operator= p->current.kind == TT_ADD ? TOP_ADD : TOP_SUB;
+        if (!template_advance(p) || !parse_concat(p, &right) ||
+            !template_binary_node(p, TN_BINARY, operator, line, ret, right))
             return false;
     }
     return true;
@@ -573,8 +95,8 @@ static bool comparison(struct tparser *p, enum tcompare *ret, bool *ret_found) {
     static const struct {
         enum ttoken_kind token;
         enum tcompare operator;
-    } operators[] = {{TT_EQ, TCMP_EQ}, {TT_NE, TCMP_NE}, {TT_LT, TCMP_LT}, {TT_LE, TCMP_LE}, {TT_GT, TCMP_GT},
-                     {TT_GE, TCMP_GE}};
+    } operators[] = {{TT_EQ, TCMP_EQ}, {TT_NE, TCMP_NE}, {TT_LT, TCMP_LT},
+                     {TT_LE, TCMP_LE}, {TT_GT, TCMP_GT}, {TT_GE, TCMP_GE}};
     struct ttoken next = {0};
     *ret_found = true;
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++)
@@ -600,12 +122,12 @@ static bool parse_compare(struct tparser *p, struct tnode **ret) {
     for (;;) {
         enum tcompare operator;
         bool found;
-        if (!comparison(p, &operator, &found))
+        if (!comparison(p, &operator, & found))
             return false;
         if (!found)
             return true;
         if (!compare) {
-            if (!binary_node(p, TN_COMPARE, 0, line, ret, NULL))
+            if (!template_binary_node(p, TN_COMPARE, 0, line, ret, NULL))
                 return false;
             compare = *ret;
         }
@@ -614,9 +136,9 @@ static bool parse_compare(struct tparser *p, struct tnode **ret) {
         struct tnode *link = template_node(p, TN_OPERAND, line);
         if (!link)
             return false;
-        link->operator = (uint8_t)operator;
+        link->operator=(uint8_t) operator;
         link->pair.left = operand;
-        if (!template_node_deepen(p, link, operand) || !list_add(p, compare, &compare->pair.operands, link))
+        if (!template_node_deepen(p, link, operand) || !template_list_add(p, compare, &compare->pair.operands, link))
             return false;
     }
 }
@@ -625,7 +147,8 @@ static bool parse_not(struct tparser *p, struct tnode **ret) {
     uint32_t line = p->current.line;
     if (!template_at_name(p, "not"))
         return parse_compare(p, ret);
-    bool ok = template_nest(p) && template_advance(p) && parse_not(p, ret) && binary_node(p, TN_NOT, 0, line, ret, NULL);
+    bool ok = template_nest(p) && template_advance(p) && parse_not(p, ret) &&
+              template_binary_node(p, TN_NOT, 0, line, ret, NULL);
     p->nesting--;
     return ok;
 }
@@ -637,11 +160,11 @@ static bool parse_and(struct tparser *p, struct tnode **ret) {
     if (!parse_not(p, ret))
         return false;
     for (;;) {
-        if (!skip_name(p, "and", &found))
+        if (!template_skip_name(p, "and", &found))
             return false;
         if (!found)
             return true;
-        if (!parse_not(p, &right) || !binary_node(p, TN_AND, 0, line, ret, right))
+        if (!parse_not(p, &right) || !template_binary_node(p, TN_AND, 0, line, ret, right))
             return false;
     }
 }
@@ -653,11 +176,11 @@ static bool parse_or(struct tparser *p, struct tnode **ret) {
     if (!parse_and(p, ret))
         return false;
     for (;;) {
-        if (!skip_name(p, "or", &found))
+        if (!template_skip_name(p, "or", &found))
             return false;
         if (!found)
             return true;
-        if (!parse_and(p, &right) || !binary_node(p, TN_OR, 0, line, ret, right))
+        if (!parse_and(p, &right) || !template_binary_node(p, TN_OR, 0, line, ret, right))
             return false;
     }
 }
@@ -668,12 +191,12 @@ static bool parse_condition(struct tparser *p, struct tnode **ret) {
     if (!parse_or(p, ret))
         return false;
     for (;;) {
-        if (!skip_name(p, "if", &found))
+        if (!template_skip_name(p, "if", &found))
             return false;
         if (!found)
             return true;
         struct tnode *node = template_node(p, TN_CONDITION, line);
-        if (!node || !parse_or(p, &node->condition.test) || !skip_name(p, "else", &found))
+        if (!node || !parse_or(p, &node->condition.test) || !template_skip_name(p, "else", &found))
             return false;
         if (found && !template_parse_expression(p, true, &node->condition.otherwise))
             return false;

@@ -7,12 +7,12 @@
 
 #include "template_internal.h"
 
-/* ---- numbers ---------------------------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 /* Shortest digits that read back as x, in Python's layout: plain between 1e-4 and 1e16, scientific outside. */
 void template_float_text(double x, char text[TEMPLATE_FLOAT_TEXT]) {
     if (!isfinite(x)) {
-        strcpy(text, isnan(x) ? "nan" : x < 0 ? "-inf" : "inf");
+        snprintf(text, TEMPLATE_FLOAT_TEXT, "%s", isnan(x) ? "nan" : x < 0 ? "-inf" : "inf");
         return;
     }
     char digits[TEMPLATE_FLOAT_TEXT];
@@ -20,14 +20,14 @@ void template_float_text(double x, char text[TEMPLATE_FLOAT_TEXT]) {
     do
         snprintf(digits, sizeof digits, "%.*e", precision, x);
     while (strtod(digits, NULL) != x && ++precision < 17);
-    int exponent = atoi(strchr(digits, 'e') + 1);
+    int exponent = (int)strtol(strchr(digits, 'e') + 1, NULL, 10);
     if (exponent >= -4 && exponent < 16)
         snprintf(text, TEMPLATE_FLOAT_TEXT, "%.*f", precision > exponent ? precision - exponent : 1, x);
     else
-        strcpy(text, digits);
+        memcpy(text, digits, sizeof digits);
 }
 
-/* ---- text ------------------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 static bool put_escaped_code(struct tstate *s, struct tbuilder *b, uint32_t code) {
     char text[16];
@@ -55,7 +55,7 @@ static bool put_text_repr(struct tstate *s, struct tbuilder *b, const struct tst
     return ok && template_put(s, b, &quote, 1) && (!string->markup || template_put_text(s, b, ")"));
 }
 
-/* ---- collections ------------------------------------------------------------------------------------------------ */
+/* ---- collections ------------------------------------------------------------------------------------------------- */
 
 static bool put_items(struct tstate *s, struct tbuilder *b, const struct tlist *list, const char *open,
                       const char *close) {
@@ -181,18 +181,28 @@ bool template_repr(struct tstate *s, struct tvalue v, const struct tstring **ret
     return true;
 }
 
-/* ---- markup ----------------------------------------------------------------------------------------------------- */
+/* ---- markup ------------------------------------------------------------------------------------------------------ */
 
 bool template_escape(struct tstate *s, const struct tstring *string, struct tvalue *ret) {
     struct tbuilder b = {0};
     for (size_t i = 0; i < string->bytes; i++) {
         const char *entity = NULL;
         switch (string->data[i]) {
-        case '&': entity = "&amp;"; break;
-        case '<': entity = "&lt;"; break;
-        case '>': entity = "&gt;"; break;
-        case '"': entity = "&#34;"; break;
-        case '\'': entity = "&#39;"; break;
+        case '&':
+            entity = "&amp;";
+            break;
+        case '<':
+            entity = "&lt;";
+            break;
+        case '>':
+            entity = "&gt;";
+            break;
+        case '"':
+            entity = "&#34;";
+            break;
+        case '\'':
+            entity = "&#39;";
+            break;
         }
         size_t run = i;
         while (!entity && run < string->bytes && !memchr("&<>\"'", string->data[run], 5))

@@ -8,9 +8,11 @@ enum flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE, FLOW_FAIL };
 
 static enum flow run_nodes(struct tstate *s, const struct tnodes *nodes, struct tframe *frame);
 
-static enum flow flow_of(bool ok) { return ok ? FLOW_NEXT : FLOW_FAIL; }
+static enum flow flow_of(bool ok) {
+    return ok ? FLOW_NEXT : FLOW_FAIL;
+}
 
-/* ---- frames -------------------------------------------------------------------------------------------------------- */
+/* ---- frames ------------------------------------------------------------------------------------------------------ */
 
 struct tframe *template_frame_new(struct tstate *s, const struct tscope *scope, struct tframe *parent) {
     struct tframe *frame = template_alloc(s, 1, sizeof *frame + scope->count * sizeof frame->slots[0]);
@@ -51,7 +53,7 @@ static struct tframe *frame_open(struct tstate *s, const struct tscope *scope, s
     return frame && template_frame_enter(s, scope, frame) ? frame : NULL;
 }
 
-/* ---- captured output ------------------------------------------------------------------------------------------------- */
+/* ---- captured output --------------------------------------------------------------------------------------------- */
 
 /* Sends what follows to a builder of its own until capture_end. */
 static struct tbuilder *capture_begin(struct tstate *s, struct tbuilder *capture) {
@@ -61,7 +63,7 @@ static struct tbuilder *capture_begin(struct tstate *s, struct tbuilder *capture
     return before;
 }
 
-/* ---- loops ----------------------------------------------------------------------------------------------------------- */
+/* ---- loops ------------------------------------------------------------------------------------------------------- */
 
 bool template_loop_length(struct tstate *s, struct tloop *loop, int64_t *ret) {
     size_t count;
@@ -73,7 +75,8 @@ bool template_loop_length(struct tstate *s, struct tloop *loop, int64_t *ret) {
     if (loop->length < 0) { /* what is left is read ahead */
         struct tgrowing rest;
         struct tvalue source = {.kind = TV_ITERATOR, .iterator = loop->iterator}, list;
-        if (!template_collect(s, source, &rest) || !template_iterator_over(s, rest.items, rest.count, "iterator", &list))
+        if (!template_collect(s, source, &rest) ||
+            !template_iterator_over(s, rest.items, rest.count, "iterator", &list))
             return false;
         loop->iterator = list.iterator;
         loop->length = (int64_t)rest.count + loop->index0 + 1 + (loop->peeked && !template_is_missing(loop->after));
@@ -251,8 +254,8 @@ static enum flow run_loop(struct tstate *s, const struct tnode *node, struct tfr
     bool completed = false;
     if (!loop)
         return FLOW_FAIL;
-    *loop = (struct tloop){.node = node, .frame = frame, .iterable = iterable, .index0 = -1, .length = -1,
-                           .depth0 = depth0};
+    *loop = (struct tloop){
+        .node = node, .frame = frame, .iterable = iterable, .index0 = -1, .length = -1, .depth0 = depth0};
     if (!template_iterate(s, iterable, &loop->iterator) || (node->loop.test && !loop_filter(s, loop)))
         return FLOW_FAIL;
     enum flow flow = run_iterations(s, loop, &completed);
@@ -279,7 +282,7 @@ bool template_loop_recurse(struct tstate *s, struct tloop *loop, struct tvalue i
     return ok && template_built(s, &capture, ret);
 }
 
-/* ---- macros ------------------------------------------------------------------------------------------------------------ */
+/* ---- macros ------------------------------------------------------------------------------------------------------ */
 
 /* Arguments that no parameter takes: kept for the macro to read, or an error. */
 static bool macro_rest(struct tstate *s, const struct tnode *node, const struct tcall *call, struct tdict *keywords,
@@ -291,9 +294,10 @@ static bool macro_rest(struct tstate *s, const struct tnode *node, const struct 
     } else if (keywords->count) {
         const struct tstring *key = keywords->pairs[0].key.string;
         if (template_is(key, "caller"))
-            return template_fail(s, "TypeError", "macro '%.*s' was invoked with two values for the special caller argument. "
-                                                 "This is most likely a bug.", name ? (int)name->bytes : 4,
-                                 name ? name->data : "None");
+            return template_fail(s, "TypeError",
+                                 "macro '%.*s' was invoked with two values for the special caller argument. "
+                                 "This is most likely a bug.",
+                                 name ? (int)name->bytes : 4, name ? name->data : "None");
         return template_fail(s, "TypeError", "macro '%.*s' takes no keyword argument '%.*s'",
                              name ? (int)name->bytes : 4, name ? name->data : "None", (int)key->bytes, key->data);
     }
@@ -317,7 +321,9 @@ static bool macro_bind(struct tstate *s, const struct tnode *node, const struct 
         if (index >= call->count && call->keywords &&
             !template_dict_find(s, call->keywords, template_of_string(param->name.name), &pair))
             return false;
-        frame->slots[param->name.slot] = index < call->count ? call->args[index] : pair ? pair->value : template_missing();
+        frame->slots[param->name.slot] = index < call->count ? call->args[index]
+                                         : pair              ? pair->value
+                                                             : template_missing();
     }
     if (node->macro.uses_caller)
         frame->slots[node->macro.caller_slot] = template_missing();
@@ -394,11 +400,11 @@ static bool run_call_block(struct tstate *s, const struct tnode *node, struct tf
            template_put_str(s, s->output, result);
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------------------------------ */
+/* ---- blocks ------------------------------------------------------------------------------------------------------ */
 
 /* Runs a body and gives its text, filtered, in *ret; a break inside leaves no text. */
-static enum flow run_captured(struct tstate *s, const struct tbody *body, const struct tnode *filter, struct tframe *outer,
-                              struct tvalue *ret) {
+static enum flow run_captured(struct tstate *s, const struct tbody *body, const struct tnode *filter,
+                              struct tframe *outer, struct tvalue *ret) {
     struct tframe *frame = frame_open(s, body->scope, outer);
     if (!frame)
         return FLOW_FAIL;
@@ -445,7 +451,7 @@ static bool run_generation(struct tstate *s, const struct tnode *node, struct tf
     return template_call_macro(s, &macro, &call, &text) && template_put_str(s, s->output, text);
 }
 
-/* ---- statements -------------------------------------------------------------------------------------------------------- */
+/* ---- statements -------------------------------------------------------------------------------------------------- */
 
 static bool run_output(struct tstate *s, const struct tnode *node, struct tframe *frame) {
     for (const struct tnode *item = node->list.first; item; item = item->next) {
@@ -471,7 +477,8 @@ static enum flow run_if(struct tstate *s, const struct tnode *node, struct tfram
 
 static bool run_set(struct tstate *s, const struct tnode *node, struct tframe *frame) {
     struct tvalue v;
-    return template_check_target(s, node->set.target, frame) && template_eval(s, node->set.value, frame, &v) && template_assign(s, node->set.target, frame, v);
+    return template_check_target(s, node->set.target, frame) && template_eval(s, node->set.value, frame, &v) &&
+           template_assign(s, node->set.target, frame, v);
 }
 
 static bool run_macro(struct tstate *s, const struct tnode *node, struct tframe *frame) {

@@ -4,7 +4,7 @@
 
 #include "template_internal.h"
 
-/* ---- UTF-8 (always valid here: sources and JSON are checked at the door) ---------------------------------------- */
+/* ---- UTF-8 (always valid here: sources and JSON are checked at the door) ----------------------------------------- */
 
 size_t template_utf8_count(const char *data, size_t bytes) {
     size_t count = 0;
@@ -68,7 +68,7 @@ size_t template_string_offset(const struct tstring *string, size_t chars) {
     return offset;
 }
 
-/* ---- construction ----------------------------------------------------------------------------------------------- */
+/* ---- construction ------------------------------------------------------------------------------------------------ */
 
 bool template_string_view(struct tstate *s, const char *data, size_t bytes, struct tvalue *ret) {
     struct tstring *string = template_alloc(s, 1, sizeof *string);
@@ -125,8 +125,8 @@ bool template_string_concat(struct tstate *s, const struct tstring *a, const str
     struct tbuffer *buffer = a->buffer;
     if (!joined || !template_work_bytes(s, b->bytes))
         return false;
-    bool extends = buffer && a->data + a->bytes == buffer->data + buffer->used &&
-                   b->bytes <= buffer->capacity - buffer->used;
+    bool extends =
+        buffer && a->data + a->bytes == buffer->data + buffer->used && b->bytes <= buffer->capacity - buffer->used;
     if (!extends) {
         /* Room to grow: the next concatenation with this one on its left copies only its right side. */
         buffer = template_work_bytes(s, a->bytes) ? buffer_new(s, bytes + bytes / 2 + 16) : NULL;
@@ -153,7 +153,7 @@ bool template_find(struct tstate *s, const char *data, size_t bytes, const char 
     return template_work_bytes(s, *ret_offset);
 }
 
-/* ---- builder ---------------------------------------------------------------------------------------------------- */
+/* ---- builder ----------------------------------------------------------------------------------------------------- */
 
 bool template_put(struct tstate *s, struct tbuilder *b, const char *data, size_t bytes) {
     struct tbuffer *buffer = b->buffer;

@@ -2,7 +2,7 @@
 /* Tests of the chat template: what may stand behind `is` and what select and reject apply. */
 #include "template_internal.h"
 
-/* ---- kinds of value ------------------------------------------------------------------------------------------------ */
+/* ---- kinds of value ---------------------------------------------------------------------------------------------- */
 
 #define TEST(name, condition)                                                                                          \
     static bool name(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {             \
@@ -31,10 +31,11 @@ TEST(test_filter, self.kind == TV_STRING && template_filter_find(self.string))
 TEST(test_test, self.kind == TV_STRING && template_test_find(self.string))
 #undef TEST
 
-/* ---- numbers and text ---------------------------------------------------------------------------------------------- */
+/* ---- numbers and text -------------------------------------------------------------------------------------------- */
 
 /* value % divisor == wanted, with the errors of %. */
-static bool remainder_is(struct tstate *s, struct tvalue self, struct tvalue divisor, int64_t wanted, struct tvalue *ret) {
+static bool remainder_is(struct tstate *s, struct tvalue self, struct tvalue divisor, int64_t wanted,
+                         struct tvalue *ret) {
     struct tvalue rest;
     bool equal;
     if (!template_binary(s, TOP_MOD, self, divisor, &rest) || !template_equal(s, rest, template_int(wanted), &equal))
@@ -75,7 +76,7 @@ static bool test_upper(struct tstate *s, struct tvalue self, const struct tcall 
     return test_case(s, self, "isupper", ret);
 }
 
-/* ---- comparisons --------------------------------------------------------------------------------------------------- */
+/* ---- comparisons ------------------------------------------------------------------------------------------------- */
 
 static bool test_eq(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     *ret = template_bool(false);
@@ -88,7 +89,7 @@ static bool test_ne(struct tstate *s, struct tvalue self, const struct tcall *ca
     return true;
 }
 static bool test_compare(struct tstate *s, struct tvalue self, struct tvalue other, enum tcompare operator,
-                         struct tvalue *ret) {
+                         struct tvalue * ret) {
     *ret = template_bool(false);
     return template_compare(s, operator, self, other, &ret->truth);
 }

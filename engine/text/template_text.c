@@ -4,7 +4,7 @@
 
 #include "template_text_internal.h"
 
-/* ---- case ------------------------------------------------------------------------------------------------------- */
+/* ---- case -------------------------------------------------------------------------------------------------------- */
 
 static bool text_upper(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     (void)call;
@@ -84,7 +84,9 @@ static bool is_alnum(uint32_t code) {
     return template_char_alpha(code) || template_char_decimal(code) || template_char_digit(code) ||
            template_char_numeric(code);
 }
-static bool is_ascii(uint32_t code) { return code < 0x80; }
+static bool is_ascii(uint32_t code) {
+    return code < 0x80;
+}
 
 #define TEXT_CLASS(name, passes, empty)                                                                                \
     static bool name(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {             \

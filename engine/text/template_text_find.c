@@ -4,7 +4,7 @@
 
 #include "template_text_internal.h"
 
-/* ---- a window [start, stop) of characters, as str.find and its kin take it ------------------------------------------- */
+/* ---- a window [start, stop) of characters, as str.find and its kin take it --------------------------------------- */
 
 struct window {
     size_t begin, end; /* bytes */
@@ -79,7 +79,8 @@ static bool find_index(struct tstate *s, struct tvalue self, const struct tcall 
     return template_work_bytes(s, w.begin + offset);
 }
 
-static bool find(struct tstate *s, struct tvalue self, const struct tcall *call, bool last, bool must, struct tvalue *ret) {
+static bool find(struct tstate *s, struct tvalue self, const struct tcall *call, bool last, bool must,
+                 struct tvalue *ret) {
     int64_t index;
     if (!find_index(s, self, call, last, &index))
         return false;
@@ -120,7 +121,7 @@ bool template_text_count(struct tstate *s, struct tvalue self, const struct tcal
     return true;
 }
 
-/* ---- prefixes and suffixes ------------------------------------------------------------------------------------------- */
+/* ---- prefixes and suffixes --------------------------------------------------------------------------------------- */
 
 static bool bounded_by(const char *data, size_t bytes, const struct tstring *part, bool at_end) {
     return part->bytes <= bytes && !memcmp(at_end ? data + bytes - part->bytes : data, part->data, part->bytes);
@@ -173,7 +174,7 @@ bool template_text_removesuffix(struct tstate *s, struct tvalue self, const stru
     return template_string_cut(s, string, 0, string->bytes - (has ? call->args[0].string->bytes : 0), ret);
 }
 
-/* ---- strip ----------------------------------------------------------------------------------------------------------- */
+/* ---- strip ------------------------------------------------------------------------------------------------------- */
 
 /* Whether the character data[0..bytes) is in the set; none is the set of blanks. */
 static bool in_set(const struct tstring *set, const char *data, size_t bytes) {
@@ -182,8 +183,8 @@ static bool in_set(const struct tstring *set, const char *data, size_t bytes) {
 }
 
 /* Strips characters of `chars` (none or missing: blanks) from the ends asked for. */
-bool template_text_strip_ends(struct tstate *s, const struct tstring *string, struct tvalue chars, bool left, bool right,
-                              struct tvalue *ret) {
+bool template_text_strip_ends(struct tstate *s, const struct tstring *string, struct tvalue chars, bool left,
+                              bool right, struct tvalue *ret) {
     size_t begin = 0, end = string->bytes, step;
     if (!template_is_missing(chars) && chars.kind != TV_NONE && chars.kind != TV_STRING)
         return template_fail(s, "TypeError", "strip arg must be None or str");
@@ -219,7 +220,7 @@ bool template_text_rstrip(struct tstate *s, struct tvalue self, const struct tca
     return template_text_strip_ends(s, self.string, call->args[0], false, true, ret);
 }
 
-/* ---- replace --------------------------------------------------------------------------------------------------------- */
+/* ---- replace ----------------------------------------------------------------------------------------------------- */
 
 /* Inserts `by` before each of the first `limit` characters and, if that leaves some, at the end. */
 static bool replace_nothing(struct tstate *s, const struct tstring *string, const struct tstring *by, uint64_t limit,
@@ -273,7 +274,7 @@ bool template_text_replace(struct tstate *s, struct tvalue self, const struct tc
     return template_text_replace_all(s, self.string, old.string, by.string, count, ret);
 }
 
-/* ---- split ----------------------------------------------------------------------------------------------------------- */
+/* ---- split ------------------------------------------------------------------------------------------------------- */
 
 static bool push_cut(struct tstate *s, struct tgrowing *parts, const struct tstring *string, size_t begin, size_t end) {
     struct tvalue part;
@@ -444,7 +445,7 @@ bool template_text_rpartition(struct tstate *s, struct tvalue self, const struct
     return partition(s, self, call, true, ret);
 }
 
-/* ---- join ------------------------------------------------------------------------------------------------------------ */
+/* ---- join -------------------------------------------------------------------------------------------------------- */
 
 bool template_text_join(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     struct titerator *it;

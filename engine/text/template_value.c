@@ -9,12 +9,24 @@
 const char *template_type_name(struct tvalue v) {
     static const char *const views[] = {"dict_keys", "dict_values", "dict_items"};
     static const char *const names[] = {
-        [TV_MISSING] = "Undefined", [TV_UNDEFINED] = "Undefined", [TV_NONE] = "NoneType",
-        [TV_BOOL] = "bool",         [TV_INT] = "int",             [TV_FLOAT] = "float",
-        [TV_STRING] = "str",        [TV_LIST] = "list",           [TV_TUPLE] = "tuple",
-        [TV_DICT] = "dict",         [TV_RANGE] = "range",         [TV_NAMESPACE] = "TemplateNamespace",
-        [TV_MACRO] = "Macro",       [TV_FUNCTION] = "function",   [TV_METHOD] = "builtin_function_or_method",
-        [TV_LOOP] = "LoopContext",  [TV_CYCLER] = "Cycler",       [TV_JOINER] = "Joiner",
+        [TV_MISSING] = "Undefined",
+        [TV_UNDEFINED] = "Undefined",
+        [TV_NONE] = "NoneType",
+        [TV_BOOL] = "bool",
+        [TV_INT] = "int",
+        [TV_FLOAT] = "float",
+        [TV_STRING] = "str",
+        [TV_LIST] = "list",
+        [TV_TUPLE] = "tuple",
+        [TV_DICT] = "dict",
+        [TV_RANGE] = "range",
+        [TV_NAMESPACE] = "TemplateNamespace",
+        [TV_MACRO] = "Macro",
+        [TV_FUNCTION] = "function",
+        [TV_METHOD] = "builtin_function_or_method",
+        [TV_LOOP] = "LoopContext",
+        [TV_CYCLER] = "Cycler",
+        [TV_JOINER] = "Joiner",
     };
     if (v.kind == TV_VIEW)
         return views[v.view->kind];
@@ -53,7 +65,7 @@ const char *template_object_name(struct tvalue v) {
     return v.kind == TV_STRING && v.string->markup ? "markupsafe.Markup object" : names[v.kind];
 }
 
-/* ---- undefined -------------------------------------------------------------------------------------------------- */
+/* ---- undefined --------------------------------------------------------------------------------------------------- */
 
 bool template_fail_undefined(struct tstate *s, const struct tundefined *undefined) {
     const char *kind = undefined->unsafe ? "SecurityError" : "UndefinedError";
@@ -94,7 +106,7 @@ bool template_undefined_name(struct tstate *s, const struct tstring *name, struc
     return true;
 }
 
-/* ---- truth and length ------------------------------------------------------------------------------------------- */
+/* ---- truth and length -------------------------------------------------------------------------------------------- */
 
 /* False when the value has no length. */
 static bool sized(struct tvalue v, size_t *ret) {
@@ -150,7 +162,7 @@ bool template_truth(struct tstate *s, struct tvalue v, bool *ret) {
     return true;
 }
 
-/* ---- equality --------------------------------------------------------------------------------------------------- */
+/* ---- equality ---------------------------------------------------------------------------------------------------- */
 
 /* Exact comparison of an integer with a real, as Python does: no rounding of the integer. */
 static int compare_int_real(int64_t n, double x) {
@@ -234,8 +246,8 @@ bool template_equal(struct tstate *s, struct tvalue a, struct tvalue b, bool *re
         break;
     case TV_RANGE:
         *ret = a.range->count == b.range->count &&
-               (!a.range->count || (a.range->start == b.range->start &&
-                                    (a.range->count == 1 || a.range->step == b.range->step)));
+               (!a.range->count ||
+                (a.range->start == b.range->start && (a.range->count == 1 || a.range->step == b.range->step)));
         break;
     case TV_METHOD:
         *ret = a.method->builtin == b.method->builtin && a.method->self.string == b.method->self.string;
@@ -247,7 +259,7 @@ bool template_equal(struct tstate *s, struct tvalue a, struct tvalue b, bool *re
     return ok;
 }
 
-/* ---- order ------------------------------------------------------------------------------------------------------ */
+/* ---- order ------------------------------------------------------------------------------------------------------- */
 
 static bool less_text(struct tstate *s, const struct tstring *a, const struct tstring *b, bool *ret) {
     size_t common = a->bytes < b->bytes ? a->bytes : b->bytes;
@@ -271,7 +283,7 @@ static bool less_lists(struct tstate *s, const struct tlist *a, const struct tli
 }
 
 /* a < b. `operator` is what the template wrote, for the message: for > and >= the caller has swapped the operands. */
-bool template_less(struct tstate *s, struct tvalue a, struct tvalue b, const char *operator, bool *ret) {
+bool template_less(struct tstate *s, struct tvalue a, struct tvalue b, const char *operator, bool * ret) {
     bool swapped = operator[0] == '>';
     if (a.kind == TV_UNDEFINED || b.kind == TV_UNDEFINED) {
         struct tvalue first = swapped ? b : a, second = swapped ? a : b;
@@ -292,7 +304,7 @@ bool template_less(struct tstate *s, struct tvalue a, struct tvalue b, const cha
                          template_type_name(swapped ? b : a), template_type_name(swapped ? a : b));
 }
 
-/* ---- membership ------------------------------------------------------------------------------------------------- */
+/* ---- membership -------------------------------------------------------------------------------------------------- */
 
 static bool contains_text(struct tstate *s, const struct tstring *string, struct tvalue item, bool *ret) {
     if (item.kind != TV_STRING)
@@ -349,7 +361,7 @@ bool template_compare(struct tstate *s, enum tcompare operator, struct tvalue a,
         return template_less(s, b, a, ">", ret);
     case TCMP_LE: /* "less or equal" rather than "not greater": NaN is neither */
     case TCMP_GE:
-        if (!(operator == TCMP_LE ? template_less(s, a, b, "<=", ret) : template_less(s, b, a, ">=", ret)) ||
+        if (!(operator== TCMP_LE ? template_less(s, a, b, "<=", ret) : template_less(s, b, a, ">=", ret)) ||
             !template_equal(s, a, b, &equal))
             return false;
         *ret |= equal;
@@ -359,7 +371,7 @@ bool template_compare(struct tstate *s, enum tcompare operator, struct tvalue a,
         ok = template_contains(s, b, a, ret);
         break;
     }
-    if (operator == TCMP_NE || operator == TCMP_NOT_IN)
+    if (operator== TCMP_NE || operator== TCMP_NOT_IN)
         *ret = !*ret;
     return ok;
 }

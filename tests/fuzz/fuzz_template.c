@@ -9,10 +9,14 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static const char conversation[] =
-    "{\"messages\": [{\"role\": \"system\", \"content\": \" Be brief. \"}, {\"role\": \"user\", \"content\": \"h\\u00e9 \\u4f60\"},"
-    " {\"role\": \"assistant\", \"content\": \"<think>a</think>b\", \"tool_calls\": [{\"id\": \"abcdefghi\", \"type\": \"function\","
-    " \"function\": {\"name\": \"f\", \"arguments\": {\"a\": [1, 2.5, null, true]}}}]}, {\"role\": \"tool\", \"content\": \"1\"}],"
-    " \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\", \"description\": \"d\", \"parameters\": {\"type\": \"object\","
+    "{\"messages\": [{\"role\": \"system\", \"content\": \" Be brief. \"}, {\"role\": \"user\", \"content\": "
+    "\"h\\u00e9 \\u4f60\"},"
+    " {\"role\": \"assistant\", \"content\": \"<think>a</think>b\", \"tool_calls\": [{\"id\": \"abcdefghi\", \"type\": "
+    "\"function\","
+    " \"function\": {\"name\": \"f\", \"arguments\": {\"a\": [1, 2.5, null, true]}}}]}, {\"role\": \"tool\", "
+    "\"content\": \"1\"}],"
+    " \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\", \"description\": \"d\", \"parameters\": "
+    "{\"type\": \"object\","
     " \"properties\": {\"a\": {\"type\": \"array\", \"items\": {\"type\": \"number\"}}}, \"required\": [\"a\"]}}}],"
     " \"kwargs\": {\"n\": 5, \"x\": 2.5, \"s\": \"Hello World\", \"l\": [3, 1, 2], \"d\": {\"b\": 1, \"a\": [1]}}}";
 
@@ -36,7 +40,8 @@ static char *fuzz_render(const struct chat_template *template, const json_value 
     moesaic_error error = {0};
     moesaic_status status = chat_template_render(template, &input, &text, &bytes, &error);
     fuzz_require((status == MOESAIC_OK) == (text != NULL));
-    fuzz_require(status == MOESAIC_OK || ((status == MOESAIC_E_INPUT || status == MOESAIC_E_MEMORY) && error.message[0]));
+    fuzz_require(status == MOESAIC_OK ||
+                 ((status == MOESAIC_E_INPUT || status == MOESAIC_E_MEMORY) && error.message[0]));
     for (size_t i = 0; i < bytes;) {
         unsigned span = utf8_span(text + i, bytes - i);
         fuzz_require(span > 0);

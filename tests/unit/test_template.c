@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The chat template against the reference's renderings: published templates over conversations with tools and errors. */
+/* The chat template against the reference's renderings: published templates over conversations with tools and errors.
+ */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +33,8 @@ static void check_golden(const struct chat_template *template, const struct text
     const char *expected = json_text(json_get(golden, "text"), &expected_bytes);
     if (expected) {
         cr_expect_eq(status, MOESAIC_OK, "%s:%zu: %s", name, line, error.message);
-        cr_expect(bytes == expected_bytes && text && !memcmp(text, expected, bytes), "%s:%zu: got\n%s\nexpected\n%s", name,
-                  line, text ? text : "", expected);
+        cr_expect(bytes == expected_bytes && text && !memcmp(text, expected, bytes), "%s:%zu: got\n%s\nexpected\n%s",
+                  name, line, text ? text : "", expected);
     } else {
         char start[512];
         snprintf(start, sizeof start, "%s: %s", json_text(json_get(golden, "error_kind"), NULL),
@@ -72,11 +73,27 @@ static void check_family(const char *name) {
     text_settings_done(&settings);
 }
 
-Test(template_golden, deepseek_v3) { check_family("deepseek_v3"); }
-Test(template_golden, glm4) { check_family("glm4"); }
-Test(template_golden, gpt_oss) { check_family("gpt_oss"); }
-Test(template_golden, llama3) { check_family("llama3"); }
-Test(template_golden, mistral_v3) { check_family("mistral_v3"); }
-Test(template_golden, mixtral) { check_family("mixtral"); }
-Test(template_golden, olmoe) { check_family("olmoe"); }
-Test(template_golden, qwen3) { check_family("qwen3"); }
+Test(template_golden, deepseek_v3) {
+    check_family("deepseek_v3");
+}
+Test(template_golden, glm4) {
+    check_family("glm4");
+}
+Test(template_golden, gpt_oss) {
+    check_family("gpt_oss");
+}
+Test(template_golden, llama3) {
+    check_family("llama3");
+}
+Test(template_golden, mistral_v3) {
+    check_family("mistral_v3");
+}
+Test(template_golden, mixtral) {
+    check_family("mixtral");
+}
+Test(template_golden, olmoe) {
+    check_family("olmoe");
+}
+Test(template_golden, qwen3) {
+    check_family("qwen3");
+}

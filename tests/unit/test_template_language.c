@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The chat template's language, piece by piece. The expected texts are what Jinja 3.1 writes when transformers sets it up;
- * integers over 64 bits and tags that reach for other templates are refused here, and were not taken from it. */
+/* The chat template's language, piece by piece. The expected texts are what Jinja 3.1 writes when transformers sets it
+ * up; integers over 64 bits and tags that reach for other templates are refused here, and were not taken from it. */
 #include <criterion/criterion.h>
 
 #include "template_fixture.h"
 
-static const char variables[] =
-    "{\"n\": 5, \"x\": 2.5, \"s\": \"Hello World\", \"u\": \"Z\\u00fcrich \\u4f60\\u597d\", \"l\": [3, 1, 2], \"nul\": null,"
-    " \"d\": {\"b\": 1, \"a\": [1, 2.0, null, true], \"C\": \"x\"}, \"html\": \"<b>&'\","
-    " \"users\": [{\"name\": \"Bob\", \"age\": 30, \"city\": \"NY\"}, {\"name\": \"alice\", \"age\": 25, \"city\": \"LA\"},"
-    " {\"name\": \"Carl\", \"age\": 30, \"city\": \"ny\"}]}";
+static const char variables[] = "{\"n\": 5, \"x\": 2.5, \"s\": \"Hello World\", \"u\": \"Z\\u00fcrich "
+                                "\\u4f60\\u597d\", \"l\": [3, 1, 2], \"nul\": null,"
+                                " \"d\": {\"b\": 1, \"a\": [1, 2.0, null, true], \"C\": \"x\"}, \"html\": \"<b>&'\","
+                                " \"users\": [{\"name\": \"Bob\", \"age\": 30, \"city\": \"NY\"}, {\"name\": "
+                                "\"alice\", \"age\": 25, \"city\": \"LA\"},"
+                                " {\"name\": \"Carl\", \"age\": 30, \"city\": \"ny\"}]}";
 
 struct rendering {
     const char *source, *expected;
@@ -72,7 +73,8 @@ Test(template_language, numbers) {
 
 Test(template_language, text_methods) {
     static const struct rendering all[] = {
-        {"{{ s[1:3] }}|{{ s[::-1] }}|{{ u[-1] }}|{{ u[7:] }}|{{ s[100] }}", "el|dlroW olleH|\xe5\xa5\xbd|\xe4\xbd\xa0\xe5\xa5\xbd|"},
+        {"{{ s[1:3] }}|{{ s[::-1] }}|{{ u[-1] }}|{{ u[7:] }}|{{ s[100] }}",
+         "el|dlroW olleH|\xe5\xa5\xbd|\xe4\xbd\xa0\xe5\xa5\xbd|"},
         {"{{ ' a b '.split() }}{{ 'a,b,c'.split(',', 1) }}{{ 'a,b,c'.rsplit(',', 1) }}{{ ' a  b '.split(none, 1) }}",
          "['a', 'b']['a', 'b,c']['a,b', 'c']['a', 'b ']"},
         {"{{ 'xyaxy'.lstrip('yx') }}{{ 'xxaxx'.strip('x') }}{{ 'abc'.partition('b') }}", "axya('a', 'b', 'c')"},
@@ -95,8 +97,10 @@ Test(template_language, collections) {
         {"{{ d.b }}{{ d['a'][3] }}{{ d.a.0 }}{{ d.get('q', 7) }}{{ d.items()|list }}",
          "1True17[('b', 1), ('a', [1, 2.0, None, True]), ('C', 'x')]"},
         {"{{ l[1:] }}{{ l[::-1] }}{{ l[-1] }}{{ l + [4] }}{{ (1,) * 2 }}", "[1, 2][2, 1, 3]2[3, 1, 2, 4](1, 1)"},
-        {"{{ d.keys() }}{{ 'b' in d }}{{ 'z' not in d }}{{ none in [none] }}", "dict_keys(['b', 'a', 'C'])TrueTrueTrue"},
-        {"{{ range(5, 1, -2)|list }}{{ range(3) }}{{ dict({'x': 1}, **{'y': 2}) }}", "[5, 3]range(0, 3){'x': 1, 'y': 2}"},
+        {"{{ d.keys() }}{{ 'b' in d }}{{ 'z' not in d }}{{ none in [none] }}",
+         "dict_keys(['b', 'a', 'C'])TrueTrueTrue"},
+        {"{{ range(5, 1, -2)|list }}{{ range(3) }}{{ dict({'x': 1}, **{'y': 2}) }}",
+         "[5, 3]range(0, 3){'x': 1, 'y': 2}"},
         {"{{ l.append(4) }}", "!SecurityError: access to attribute 'append' of 'list' object is unsafe."},
         {"{{ d.update({}) }}", "!SecurityError"},
         {"{{ ''.__class__.__mro__ }}", "!SecurityError"},
@@ -133,7 +137,8 @@ Test(template_language, filters) {
         {"{{ users|sort(attribute='name')|map(attribute='name')|list }}", "['alice', 'Bob', 'Carl']"},
         {"{{ users|sort(attribute='age,name', reverse=true)|map(attribute='name')|join('/') }}", "Carl/Bob/alice"},
         {"{% for c, us in users|groupby('city') %}{{ c }}:{{ us|length }};{% endfor %}", "LA:1;NY:2;"},
-        {"{{ l|sort|first }}{{ l|max }}{{ l|sum }}{{ l|reverse|list }}{{ ['a', 'A']|unique|list }}", "136[2, 1, 3]['a']"},
+        {"{{ l|sort|first }}{{ l|max }}{{ l|sum }}{{ l|reverse|list }}{{ ['a', 'A']|unique|list }}",
+         "136[2, 1, 3]['a']"},
         {"{{ l|batch(2, 0)|list }}{{ l|slice(2)|list }}", "[[3, 1], [2, 0]][[3, 1], [2]]"},
         {"{{ {'b': 1, 'A': 2}|dictsort }}{{ {'b': 2, 'a': 1}|dictsort(by='value') }}",
          "[('A', 2), ('b', 1)][('a', 1), ('b', 2)]"},
@@ -172,8 +177,10 @@ Test(template_language, loops) {
         {"{% for i in l %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% endfor %}", "32"},
         {"{% for i in l %}{% if i == 1 %}{% break %}{% endif %}{{ i }}{% else %}E{% endfor %}", "3"},
         {"{% for i in l %}{% continue %}{% else %}E{% endfor %}", "E"},
-        {"{% for i in [[1, [2]], [3]] recursive %}{% if i is iterable %}[{{ loop(i) }}]{% else %}{{ i }}@{{ loop.depth }}"
-         "{% endif %}{% endfor %}", "[1@2[2@3]][3@2]"},
+        {"{% for i in [[1, [2]], [3]] recursive %}{% if i is iterable %}[{{ loop(i) }}]{% else %}{{ i }}@{{ loop.depth "
+         "}}"
+         "{% endif %}{% endfor %}",
+         "[1@2[2@3]][3@2]"},
         {"{% for i in [1, 1, 2] %}{{ loop.changed(i) }}{{ loop.cycle('a', 'b') }}{% endfor %}", "TrueaFalsebTruea"},
         {"{% for a, b in [(1, 2, 3)] %}{% endfor %}", "!ValueError: too many values to unpack (expected 2)"},
         {"{% for i in n %}{% endfor %}", "!TypeError: 'int' object is not iterable"},
@@ -197,7 +204,8 @@ Test(template_language, scopes) {
         {"{% set x | upper %}a{{ n }}{% endset %}{{ x }}{% filter replace('a', 'b') %}aa{% endfilter %}", "A5bb"},
         {"{% set a, b = 1, 2 %}{{ a }}{{ b }}{% set (c, d2), e = (3, 4), 5 %}{{ c }}{{ d2 }}{{ e }}", "12345"},
         {"{% set d.x = 1 %}", "!TemplateRuntimeError: cannot assign attribute on non-namespace object"},
-        {"{% set ns = namespace(_a=1) %}", "!SecurityError: Chat templates cannot store underscore-prefixed attributes"},
+        {"{% set ns = namespace(_a=1) %}",
+         "!SecurityError: Chat templates cannot store underscore-prefixed attributes"},
     };
     EXPECT_ALL(all);
 }
@@ -208,7 +216,8 @@ Test(template_language, macros) {
          "1-2-1 1-2-5 2-1-2 "},
         {"{% macro m(a) %}{{ a }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, x=3) }}{{ m(*[1, 2], **{'y': 4}) }}",
          "1(2,){'x': 3}1(2,){'y': 4}"},
-        {"{% macro m() %}<{{ caller(1, b=2) }}>{% endmacro %}{% call(a, b) m() %}{{ a }}{{ b }}{{ n }}{% endcall %}", "<125>"},
+        {"{% macro m() %}<{{ caller(1, b=2) }}>{% endmacro %}{% call(a, b) m() %}{{ a }}{{ b }}{{ n }}{% endcall %}",
+         "<125>"},
         {"{% macro m(a) %}{{ a is defined }}{% endmacro %}{{ m() }}", "False"},
         {"{% macro f(k) %}{{ 1 if k <= 1 else k * f(k - 1)|int }}{% endmacro %}{{ f(5) }}", "120"},
         {"{% macro m(a) %}{% endmacro %}{{ m(1, 2) }}", "!TypeError: macro 'm' takes not more than 1 argument(s)"},
@@ -220,7 +229,8 @@ Test(template_language, macros) {
 
 Test(template_language, functions) {
     static const struct rendering all[] = {
-        {"{{ strftime_now('%Y-%m-%d %H:%M:%S %a %d %b %j %f|%-d|%z') }}", "2025-02-03 04:05:06 Mon 03 Feb 034 000000|3|"},
+        {"{{ strftime_now('%Y-%m-%d %H:%M:%S %a %d %b %j %f|%-d|%z') }}",
+         "2025-02-03 04:05:06 Mon 03 Feb 034 000000|3|"},
         {"{{ raise_exception('boom: ' ~ n) }}", "!raise_exception: boom: 5 (chat template of test, line 1)"},
         {"{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.current }}", "aba"},
         {"{% set j = joiner('; ') %}{% for i in l %}{{ j() }}{{ i }}{% endfor %}", "3; 1; 2"},
@@ -231,9 +241,10 @@ Test(template_language, functions) {
 
 Test(template_language, syntax_errors) {
     static const struct rendering all[] = {
-        {"a\nb\n{% if n %}", "!TemplateSyntaxError: Unexpected end of template. Jinja was looking for the following tags: "
-                             "'elif' or 'else' or 'endif'. The innermost block that needs to be closed is 'if'. (chat "
-                             "template of test, line 3)"},
+        {"a\nb\n{% if n %}",
+         "!TemplateSyntaxError: Unexpected end of template. Jinja was looking for the following tags: "
+         "'elif' or 'else' or 'endif'. The innermost block that needs to be closed is 'if'. (chat "
+         "template of test, line 3)"},
         {"{% nosuchtag %}", "!TemplateSyntaxError: Encountered unknown tag 'nosuchtag'."},
         {"{% include 'x' %}", "!TemplateSyntaxError: the tag 'include' is not supported"},
         {"{{ n", "!TemplateSyntaxError: unexpected end of template, expected 'end of print statement'."},

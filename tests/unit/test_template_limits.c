@@ -47,11 +47,13 @@ Test(template_limits, nesting) {
 Test(template_limits, recursion) {
     static const char *const sources[] = {
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-        "{% macro m(x) %}{% filter upper %}{% for a in [1] %}{{ (1 ~ m(x))|int }}{% endfor %}{% endfilter %}{% endmacro %}"
+        "{% macro m(x) %}{% filter upper %}{% for a in [1] %}{{ (1 ~ m(x))|int }}{% endfor %}{% endfilter %}{% "
+        "endmacro %}"
         "{{ m(1) }}",
         "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
         "{% set ns = namespace(x=[]) %}{% for i in range(5000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
-        "{% set ns = namespace(x={}) %}{% for i in range(5000) %}{% set ns.x = {'a': ns.x} %}{% endfor %}{{ ns.x|tojson }}",
+        "{% set ns = namespace(x={}) %}{% for i in range(5000) %}{% set ns.x = {'a': ns.x} %}{% endfor %}{{ "
+        "ns.x|tojson }}",
         "{% set ns = namespace(x=[1]) %}{% for i in range(5000) %}{% set ns.x = ns.x|map('string') %}{% endfor %}"
         "{{ ns.x|list }}",
         "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}",
@@ -63,7 +65,8 @@ Test(template_limits, recursion) {
 Test(template_limits, work_and_memory) {
     static const char *const sources[] = {
         "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
-        "{% for i in range(100000) %}{% for j in range(100000) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}{% endfor %}",
+        "{% for i in range(100000) %}{% for j in range(100000) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}{% endfor "
+        "%}",
         "{% set ns = namespace(x='aaaa') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
         "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
         "{{ 'a' * 9223372036854775807 }}",
@@ -85,8 +88,10 @@ Test(template_limits, growth_in_place) {
                    "{% set ns.x = ns.x + part %}{% endfor %}{{ ns.x|length }}",
                    NULL, "8000000");
     /* ...and text that shares its beginning stays apart. */
-    fixture_expect("{% set a = 'x' ~ 'y' %}{% set b = a + '1' %}{% set c = a + '2' %}{% set d = b + '3' %}{{ a }} {{ b }} {{ c }}"
-                   " {{ d }}", NULL, "xy xy1 xy2 xy13");
+    fixture_expect(
+        "{% set a = 'x' ~ 'y' %}{% set b = a + '1' %}{% set c = a + '2' %}{% set d = b + '3' %}{{ a }} {{ b }} {{ c }}"
+        " {{ d }}",
+        NULL, "xy xy1 xy2 xy13");
 }
 
 Test(template_limits, sources) {
@@ -106,7 +111,8 @@ static moesaic_status render_json(const char *messages, const char *tools, const
                                   const char *source, char **ret_text, moesaic_error *error) {
     struct chat_template *template = NULL;
     size_t bytes = 0;
-    cr_assert_eq(chat_template_create(source, strlen(source), "test", &template, error), MOESAIC_OK, "%s", error->message);
+    cr_assert_eq(chat_template_create(source, strlen(source), "test", &template, error), MOESAIC_OK, "%s",
+                 error->message);
     json_value *m = fixture_json(messages), *t = fixture_json(tools), *k = fixture_json(kwargs);
     struct chat_template_input input = {.messages = m, .tools = t, .kwargs = k, .now = now, .eos_token = "</s>"};
     moesaic_status status = chat_template_render(template, &input, ret_text, &bytes, error);
@@ -152,13 +158,14 @@ Test(template_limits, input_as_transformers_passes_it) {
         {"[{\"thinking\": \"t\", \"reasoning_content\": \"r\"}]", "{}", "{{ messages[0] }}",
          "{'thinking': 't', 'reasoning_content': 'r'}"},
         {"[{}]", "{\"eos_token\": \"E\", \"documents\": [{\"t\": 1}]}", "{{ eos_token }}{{ documents[0].t }}", "E1"},
-        {"[{}]", "{}", "{{ eos_token }}{{ add_generation_prompt }}{{ strftime_now('%Y')|int > 2000 }}", "</s>FalseTrue"},
+        {"[{}]", "{}", "{{ eos_token }}{{ add_generation_prompt }}{{ strftime_now('%Y')|int > 2000 }}",
+         "</s>FalseTrue"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         moesaic_error error = {0};
         char *text = NULL;
-        cr_expect_eq(render_json(all[i].messages, "null", all[i].kwargs, NULL, all[i].source, &text, &error), MOESAIC_OK,
-                     "%s", error.message);
+        cr_expect_eq(render_json(all[i].messages, "null", all[i].kwargs, NULL, all[i].source, &text, &error),
+                     MOESAIC_OK, "%s", error.message);
         cr_expect_str_eq(text ? text : "", all[i].expected);
         free(text);
     }
@@ -184,7 +191,8 @@ Test(template_limits, threads_share_a_template) {
                                  "{% for i in range(200) %}{{ m(i) + messages[0].content }}{% endfor %}";
     struct chat_template *template = NULL;
     moesaic_error error = {0};
-    cr_assert_eq(chat_template_create(source, strlen(source), "test", &template, &error), MOESAIC_OK, "%s", error.message);
+    cr_assert_eq(chat_template_create(source, strlen(source), "test", &template, &error), MOESAIC_OK, "%s",
+                 error.message);
     json_value *messages = fixture_json("[{\"content\": \"hi\"}]");
     struct shared shared[4];
     pthread_t threads[4];
@@ -195,7 +203,8 @@ Test(template_limits, threads_share_a_template) {
     for (size_t i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
     for (size_t i = 0; i < 4; i++) {
-        cr_expect(shared[i].text && !strncmp(shared[i].text, "ab0hiab1hi", 10) && !strcmp(shared[i].text, shared[0].text));
+        cr_expect(shared[i].text && !strncmp(shared[i].text, "ab0hiab1hi", 10) &&
+                  !strcmp(shared[i].text, shared[0].text));
     }
     for (size_t i = 0; i < 4; i++)
         free(shared[i].text);
