@@ -184,6 +184,12 @@ struct topology_core {
     unsigned node; /* logical index into topology_node_at */
 };
 unsigned topology_cores(const struct topology *topology, struct topology_core *ret_cores, unsigned limit);
+/* Data and unified caches by level and size, innermost first, at most `limit` kinds. Returns how many. */
+struct topology_cache {
+    unsigned level, count, pus; /* of the whole machine; hardware threads that share one */
+    uint64_t bytes;             /* of one */
+};
+unsigned topology_caches(const struct topology *topology, struct topology_cache *ret_caches, unsigned limit);
 /* CPUs' worth of time the cgroup quota allows (cpu.max), or 0 when unlimited; memory.max in bytes, or 0. */
 double topology_cpu_quota(void);
 uint64_t topology_memory_limit(void);

@@ -236,3 +236,29 @@ unsigned topology_cores(const struct topology *topology, struct topology_core *r
         memcpy(ret_cores, topology->core, count * sizeof *ret_cores);
     return topology->cores;
 }
+
+/* The kind of `object` among the `kinds` first of the list, or the next free place. */
+static unsigned topology_cache_kind(const struct topology_cache *list, unsigned kinds, hwloc_obj_t object) {
+    for (unsigned i = 0; i < kinds; i++)
+        if (list[i].level == object->attr->cache.depth && list[i].bytes == object->attr->cache.size)
+            return i;
+    return kinds;
+}
+
+unsigned topology_caches(const struct topology *topology, struct topology_cache *ret_caches, unsigned limit) {
+    unsigned kinds = 0;
+    for (hwloc_obj_type_t type = HWLOC_OBJ_L1CACHE; type <= HWLOC_OBJ_L5CACHE; type++)
+        for (hwloc_obj_t object = NULL;
+             (object = hwloc_get_next_obj_by_type(topology->hwloc, type, object)) != NULL;) {
+            unsigned kind = topology_cache_kind(ret_caches, kinds < limit ? kinds : limit, object);
+            if (kind == limit)
+                return limit;
+            if (kind == kinds)
+                ret_caches[kinds++] =
+                    (struct topology_cache){.level = object->attr->cache.depth,
+                                            .pus = (unsigned)hwloc_bitmap_weight(object->cpuset),
+                                            .bytes = object->attr->cache.size};
+            ret_caches[kind].count++;
+        }
+    return kinds;
+}

@@ -50,10 +50,12 @@
 #include <moesaic/evaluate.h>
 #include <moesaic/export.h>
 #include <moesaic/model.h>
+#include <moesaic/place.h>
 #include <moesaic/report.h>
 #include <moesaic/sequence.h>
 #include <moesaic/status.h>
 #include <moesaic/text.h>
+#include <moesaic/topology.h>
 #include <moesaic/trace.h>
 #include <moesaic/version.h>
 

@@ -64,7 +64,7 @@ struct verb {
     int (*run)(int count, const char *const *positional);
 };
 extern const struct verb verb_run, verb_chat, verb_tokenize, verb_template, verb_logits, verb_eval, verb_inspect,
-    verb_trace, verb_export, verb_compress, verb_compare, verb_bench;
+    verb_trace, verb_export, verb_compress, verb_compare, verb_bench, verb_topology, verb_place;
 
 /* Parses argv behind the verb's name. Returns -1 to go on, or the exit status to leave with (help, usage). */
 int cli_parse(const struct verb *verb, int argc, char **argv, int *ret_count, const char **ret_positional);

@@ -8,7 +8,7 @@
 static const struct verb *const verbs[] = {&verb_run,    &verb_chat,     &verb_tokenize, &verb_template,
                                            &verb_logits, &verb_eval,     &verb_inspect,  &verb_trace,
                                            &verb_export, &verb_compress, &verb_compare,
-                                           &verb_bench};
+                                           &verb_bench,    &verb_topology, &verb_place};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 volatile sig_atomic_t cli_interrupted;

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The planner as the library uses it: machines from options, a model's shape from its weights, traces from files. */
+#ifndef PIPELINE_PLACE_H
+#define PIPELINE_PLACE_H
+
+#include <moesaic/place.h>
+
+#include "model.h"
+#include "placement/placement.h"
+
+/* A machine with its speeds. About 70 KiB. */
+struct place_machine {
+    struct topology *topology;
+    struct machine_speeds speeds;
+    const char *source; /* as moesaic_topology.speeds */
+};
+/* Errors: as moesaic_topology_get. */
+moesaic_status place_machine_open(const moesaic_machine_options *options, struct place_machine **ret_machine,
+                                  moesaic_error *error);
+void place_machine_close(struct place_machine *machine); /* accepts NULL */
+
+/* The shape of a model as the planner takes it, each expert by the bytes that it has. A step reads the KV cache of
+ * `context_tokens` tokens of each sequence, in the cache's default type. Errors: INPUT (a dense model), MEMORY. */
+moesaic_status place_model_init(const struct model *model, uint32_t context_tokens, struct placement_model *ret_shape,
+                                moesaic_error *error);
+void place_model_done(struct placement_model *shape); /* accepts a zeroed struct */
+
+/* Reads `experts` and `sequence` of a file that moesaic_trace_write wrote, checked against the shape. Errors: INPUT
+ * naming the file and what differs, IO, MEMORY. */
+moesaic_status place_trace_read(const char *path, const struct placement_model *shape,
+                                struct routing_trace **ret_trace, moesaic_error *error);
+
+/* As the functions of the C API of the same names. */
+moesaic_status pipeline_topology(const moesaic_machine_options *options, moesaic_topology *ret_topology,
+                                 moesaic_error *error);
+moesaic_status pipeline_place(const struct model *model, const moesaic_place_options *options,
+                              moesaic_place_result *ret_result, moesaic_error *error);
+
+#endif
