@@ -409,9 +409,9 @@ static bool filter_round(struct tstate *s, struct tvalue self, const struct tcal
     if (common && template_is_integral(self))
         return round_integer(s, template_integer(self), digits, ret);
     double scale = pow(10, (double)digits), x = template_real(self);
-    *ret = template_float(common    ? round_decimal(x, digits)
-                          : ceiling ? ceil(x * scale) / scale
-                                    : floor(x * scale) / scale);
+    /* The reference rounds to an integer first, which has no negative zero. */
+    double whole = (ceiling ? ceil(x * scale) : floor(x * scale)) + 0.0;
+    *ret = template_float(common ? round_decimal(x, digits) : whole / scale);
     return true;
 }
 

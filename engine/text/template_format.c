@@ -2,6 +2,7 @@
 /* Formatted values: the conversions that Python's % operator and format specifications share. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "template_internal.h"
@@ -104,6 +105,24 @@ static bool put_integer(struct tstate *s, struct tbuilder *b, int64_t n, const s
 
 /* ---- reals ------------------------------------------------------------------------------------------------------- */
 
+/* A precision without a type: as 'g', but with a digit behind the point always, for which it leaves room. */
+static void general_digits(double x, int precision, char *text, size_t room) {
+    snprintf(text, room, "%.*e", precision - 1, x);
+    char *power = strchr(text, 'e');
+    long exponent = strtol(power + 1, NULL, 10);
+    if (exponent >= -4 && exponent < precision - 1) {
+        int used = snprintf(text, room, "%.*g", precision, x);
+        if (!strchr(text, '.'))
+            snprintf(text + used, room - (size_t)used, ".0");
+        return;
+    }
+    char *end = power;
+    while (strchr(text, '.') && end[-1] == '0')
+        end--;
+    end -= end[-1] == '.';
+    memmove(end, power, strlen(power) + 1);
+}
+
 /* Digits of |x| into `text`, which has room for PRECISION_MAX and the largest exponent. */
 static void real_digits(double x, const struct tformat *format, int precision, char *text, size_t room) {
     char pattern[16];
@@ -117,11 +136,14 @@ static void real_digits(double x, const struct tformat *format, int precision, c
         template_float_text(x, text);
         return;
     }
-    char type = format->type == '%' ? 'f' : format->type == 'n' || !format->type ? 'g' : format->type;
-    snprintf(pattern, sizeof pattern, "%%%s.*%c", format->alternate ? "#" : "", type);
-    int used = snprintf(text, room, pattern, precision, format->type == '%' ? x * 100 : x);
-    const char *behind = format->type == '%' ? "%" : !format->type && !strpbrk(text, ".e") ? ".0" : "";
-    snprintf(text + used, room - (size_t)used, "%s", behind);
+    if (!format->type) {
+        general_digits(x, precision, text, room);
+        return;
+    }
+    char type = format->type == '%' ? 'f' : format->type == 'n' ? 'g' : format->type;
+    snprintf(pattern, sizeof pattern, "%%%s.*%c%s", format->alternate ? "#" : "", type,
+             format->type == '%' ? "%%" : "");
+    snprintf(text, room, pattern, precision, format->type == '%' ? x * 100 : x);
 }
 
 static bool put_real(struct tstate *s, struct tbuilder *b, double x, const struct tformat *format) {

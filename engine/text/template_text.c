@@ -45,9 +45,11 @@ static bool text_swapcase(struct tstate *s, struct tvalue self, const struct tca
     (void)call;
     struct tbuilder b = {0};
     for (size_t i = 0, step; i < self.string->bytes; i += step) {
-        uint32_t code = template_utf8_at(self.string->data + i, &step), codes[TEMPLATE_CASE_CODES];
-        unsigned count =
-            template_char_map(code, template_char_case(code) == TCASE_LOWER ? TCASE_UPPER : TCASE_LOWER, codes);
+        uint32_t code = template_utf8_at(self.string->data + i, &step), codes[TEMPLATE_CASE_CODES] = {code};
+        enum tcase from = template_char_case(code);
+        unsigned count = from == TCASE_UPPER   ? template_char_map(code, TCASE_LOWER, codes)
+                         : from == TCASE_LOWER ? template_char_map(code, TCASE_UPPER, codes)
+                                               : 1;
         for (unsigned k = 0; k < count; k++)
             if (!template_put_code(s, &b, codes[k]))
                 return false;
