@@ -23,6 +23,8 @@ struct model {
     struct checkpoint *checkpoint;   /* one of the two */
     struct artifact *artifact;
     struct model_weights *weights;
+    const struct model_config *config;
+    bool view;                       /* everything above belongs to another model */
 };
 
 struct model_context {

@@ -19,7 +19,9 @@ moesaic_status model_open(const char *path, struct model **ret_model, moesaic_er
     moesaic_status status = packed ? artifact_open(path, &model->artifact, error)
                                    : checkpoint_open(path, &model->checkpoint, error);
     if (!status)
-        status = check_limits(model_config(model), error);
+        model->config = packed ? artifact_config(model->artifact) : checkpoint_config(model->checkpoint);
+    if (!status)
+        status = check_limits(model->config, error);
     if (!status)
         status = packed ? artifact_bind(model->artifact, &model->weights, error)
                         : checkpoint_bind(model->checkpoint, &model->weights, error);
@@ -31,18 +33,30 @@ moesaic_status model_open(const char *path, struct model **ret_model, moesaic_er
     return MOESAIC_OK;
 }
 
+moesaic_status model_view(const struct model *source, const struct model_config *config, struct model **ret_model,
+                          moesaic_error *error) {
+    struct model *model = calloc(1, sizeof *model);
+    if (!model)
+        return status_no_memory(error, "model", sizeof *model);
+    *model = *source;
+    model->config = config;
+    model->view = true;
+    *ret_model = model;
+    return MOESAIC_OK;
+}
+
 void model_close(struct model *model) {
     if (!model)
         return;
-    model_weights_destroy(model->weights);
-    artifact_close(model->artifact);
-    checkpoint_close(model->checkpoint);
+    if (!model->view) {
+        model_weights_destroy(model->weights);
+        artifact_close(model->artifact);
+        checkpoint_close(model->checkpoint);
+    }
     free(model);
 }
 
-const struct model_config *model_config(const struct model *model) {
-    return model->artifact ? artifact_config(model->artifact) : checkpoint_config(model->checkpoint);
-}
+const struct model_config *model_config(const struct model *model) { return model->config; }
 const struct model_weights *model_weights(const struct model *model) { return model->weights; }
 const struct checkpoint *model_checkpoint(const struct model *model) { return model->checkpoint; }
 const struct artifact *model_artifact(const struct model *model) { return model->artifact; }

@@ -14,6 +14,11 @@ struct model;
  * configuration asks for. Errors: INPUT (naming file and tensor, key or offset), IO, MEMORY, UNSUPPORTED. */
 moesaic_status model_open(const char *path, struct model **ret_model, moesaic_error *error);
 void model_close(struct model *model); /* accepts NULL */
+/* `source` seen with another configuration: fewer experts, or feed-forwards of another width, all else equal. Its
+ * weights are those of `source`, so that only forward_layer with weights of the new shape may run on it. `source` and
+ * `config` outlive it; closed by model_close. MOESAIC_E_MEMORY. */
+moesaic_status model_view(const struct model *source, const struct model_config *config, struct model **ret_model,
+                          moesaic_error *error);
 const struct model_config *model_config(const struct model *model);
 const struct model_weights *model_weights(const struct model *model);
 const struct checkpoint *model_checkpoint(const struct model *model); /* NULL for an artifact */

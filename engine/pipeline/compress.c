@@ -23,15 +23,21 @@ static moesaic_status parts_resume(struct compressor *c, moesaic_error *error) {
     const json_value *notes = json_at(artifact_writer_notes(c->writer), c->layer);
     for (size_t i = 0; i < json_count(notes); i++) {
         const json_value *note = json_at(notes, i);
-        int64_t expert = json_int(json_get(note, "expert"));
+        int64_t expert = json_int(json_get(note, "expert")), source = json_int(json_get(note, "source"));
         bool routed = expert >= 0 && expert < c->config->experts;
         const struct recipe_matrix *recipe =
-            recipe_of_expert(&c->recipe, c->layer, routed ? (uint32_t)expert : UINT32_MAX);
+            recipe_of_expert(&c->recipe, c->layer, routed ? (uint32_t)source : UINT32_MAX);
+        if (routed && (source < expert || source >= model_config(c->model)->experts))
+            return status_set(error, MOESAIC_E_INPUT, "resume: the journal's layer %u has no expert %lld of old",
+                              c->layer, (long long)source);
+        if (routed)
+            c->kept[expert] = (uint32_t)source;
         if (c->parts == (size_t)c->config->layers * (c->config->experts + 1))
             return status_set(error, MOESAIC_E_INPUT, "resume: the journal names more parts than the model has");
         c->part[c->parts++] =
             (moesaic_compressed_part){.layer = c->layer,
                                       .expert = (int32_t)expert,
+                                      .source = routed ? (int32_t)source : -1,
                                       .method = recipe_method_name(recipe),
                                       .format = recipe_format_name(recipe),
                                       .density = json_number(json_get(note, "density")),
@@ -144,6 +150,8 @@ static moesaic_status compressor_init(struct compressor *c, moesaic_error *error
     if (!status && c->config->tied_head) /* one tensor serves both: looked up and multiplied */
         c->recipe.head = c->recipe.embedding;
     if (!status)
+        status = reshape_begin(c, error);
+    if (!status)
         status = team_create(&team, &c->team, error);
     if (!status)
         source_identify(c);
@@ -158,6 +166,7 @@ moesaic_status pipeline_compress(const struct model *model, const struct tokeniz
     moesaic_status status = compressor_init(&c, error);
     if (!status)
         status = compressor_run(&c, path, tokenizer, ret_result, error);
+    reshape_end(&c);
     calibrate_end(&c);
     team_destroy(c.team);
     recipe_done(&c.recipe);

@@ -60,6 +60,7 @@ moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *
     struct pass pass = {c, attend, record};
     struct forward_tap tap = {
         .user = &pass, .input = attend || record ? tap_input : NULL, .routing = record ? tap_routing : NULL};
+    struct forward *forward = c->in_shape ? c->reshaped : c->forward;
     size_t width = c->config->hidden;
     moesaic_status status = MOESAIC_OK;
     for (c->first = 0; !status && c->first < c->tokens; c->first += c->window) {
@@ -70,7 +71,7 @@ moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *
             memcpy(c->scratch, hidden, rows * width * sizeof *hidden);
             hidden = c->scratch;
         }
-        status = forward_layer(c->forward, c->layer, weights, &item, 1, hidden, &tap, error);
+        status = forward_layer(forward, c->layer, weights, &item, 1, hidden, &tap, error);
         if (!status)
             status = compress_progress(c, (double)rows / (double)c->tokens, error);
     }
@@ -126,7 +127,7 @@ static moesaic_status forward_make(struct compressor *c, moesaic_error *error) {
         status = model_context_create(c->model, c->pool, c->window, &c->context, error);
     if (!status)
         status = forward_create(c->model, c->team, &options, NULL, &c->forward, error);
-    return status;
+    return status ? status : reshape_forward(c, &options, error);
 }
 
 moesaic_status calibrate_begin(struct compressor *c, const struct tokenizer *tokenizer, moesaic_error *error) {

@@ -10,7 +10,6 @@
 /* ---- jobs -----------------------------------------------------------------------------------------------------------
  */
 
-/* Jobs 0 .. count - 1 of a layer, taken by ticket; the first that fails stops the rest. */
 struct jobs {
     struct compressor *c;
     size_t count;
@@ -40,9 +39,9 @@ static void jobs_body(struct team *team, unsigned thread, void *argument) {
     }
 }
 
-static moesaic_status jobs_run(struct compressor *c, size_t count,
-                               moesaic_status (*run)(struct compressor *, size_t, moesaic_error *),
-                               moesaic_error *error) {
+moesaic_status compress_jobs(struct compressor *c, size_t count,
+                             moesaic_status (*run)(struct compressor *, size_t, moesaic_error *),
+                             moesaic_error *error) {
     struct jobs jobs = {c, count, run};
     atomic_store(&c->next_job, 0);
     team_run(c->team, jobs_body, &jobs);
@@ -71,7 +70,7 @@ static moesaic_status attention_compress(struct compressor *c, moesaic_error *er
     if (looks && !status)
         status = calibrate_pass(c, NULL, true, false, false, error);
     if (!status)
-        status = jobs_run(c, 4, attention_job, error);
+        status = compress_jobs(c, 4, attention_job, error);
     calib_stats_destroy(c->attention);
     calib_stats_destroy(c->output);
     c->attention = c->output = NULL;
@@ -137,7 +136,7 @@ static const struct ffn_weights *ffn_source(const struct compressor *c, uint32_t
     const struct layer_weights *old = &model_weights(c->model)->layers[c->layer];
     if (!c->config->layer[c->layer].moe)
         return &old->dense;
-    return expert == c->config->experts ? &old->shared : &old->experts[expert];
+    return expert == c->config->experts ? &old->shared : &old->experts[c->kept[expert]];
 }
 
 enum { INNER_ROWS = 256 };
@@ -200,11 +199,14 @@ static size_t ffn_jobs(const struct compressor *c) {
     return c->config->layer[c->layer].moe ? c->config->experts + (c->config->shared_intermediate > 0) : 1;
 }
 
+/* Recipes count experts as the checkpoint does. */
+static const struct recipe_matrix *ffn_recipe(const struct compressor *c, uint32_t expert) {
+    return recipe_of_expert(&c->recipe, c->layer, expert == c->config->experts ? UINT32_MAX : c->kept[expert]);
+}
+
 static moesaic_status ffn_job(struct compressor *c, size_t job, moesaic_error *error) {
     uint32_t expert = ffn_of_job(c, job);
-    const struct recipe_matrix *recipe =
-        recipe_of_expert(&c->recipe, c->layer, expert == c->config->experts ? UINT32_MAX : expert);
-    return ffn_compress(c, recipe, expert, &c->ffn[expert], error);
+    return ffn_compress(c, ffn_recipe(c, expert), expert, &c->ffn[expert], error);
 }
 
 static void ffn_use(struct ffn_weights *weights, const struct packed_ffn *packed) {
@@ -216,13 +218,14 @@ static void ffn_use(struct ffn_weights *weights, const struct packed_ffn *packed
 static void part_record(struct compressor *c, uint32_t expert) {
     const struct packed_ffn *f = &c->ffn[expert];
     bool routed = expert < c->config->experts;
-    const struct recipe_matrix *recipe = recipe_of_expert(&c->recipe, c->layer, routed ? expert : UINT32_MAX);
+    const struct recipe_matrix *recipe = ffn_recipe(c, expert);
     double energy = f->gate.energy + f->up.energy + f->down.energy;
     double wrong = f->gate.error * f->gate.energy + f->up.error * f->up.energy + f->down.error * f->down.energy;
     double count = (double)(f->gate.weight.rows * f->gate.weight.cols);
     uint64_t bytes = f->gate.weight.bytes + f->up.weight.bytes + f->down.weight.bytes;
     c->part[c->parts++] = (moesaic_compressed_part){.layer = c->layer,
                                                     .expert = routed ? (int32_t)expert : -1,
+                                                    .source = routed ? (int32_t)c->kept[expert] : -1,
                                                     .method = recipe_method_name(recipe),
                                                     .format = recipe_format_name(recipe),
                                                     .density = (f->gate.density + f->up.density + f->down.density) / 3,
@@ -234,7 +237,7 @@ static void part_record(struct compressor *c, uint32_t expert) {
 }
 
 static moesaic_status ffns_compress(struct compressor *c, moesaic_error *error) {
-    moesaic_status status = jobs_run(c, ffn_jobs(c), ffn_job, error);
+    moesaic_status status = compress_jobs(c, ffn_jobs(c), ffn_job, error);
     for (size_t job = 0; !status && job < ffn_jobs(c); job++) {
         uint32_t expert = ffn_of_job(c, job);
         struct ffn_weights *new = !c->config->layer[c->layer].moe ? &c->new_layer.dense
@@ -255,10 +258,11 @@ static moesaic_status layer_begin(struct compressor *c, moesaic_error *error) {
     c->new_layer = *old;
     if (!old->experts)
         return MOESAIC_OK;
-    c->new_layer.experts = calloc(c->config->experts, sizeof *old->experts);
+    size_t experts = model_config(c->model)->experts;
+    c->new_layer.experts = calloc(experts, sizeof *old->experts);
     if (!c->new_layer.experts)
-        return status_no_memory(error, "layer", c->config->experts * sizeof *old->experts);
-    memcpy(c->new_layer.experts, old->experts, c->config->experts * sizeof *old->experts);
+        return status_no_memory(error, "layer", experts * sizeof *old->experts);
+    memcpy(c->new_layer.experts, old->experts, experts * sizeof *old->experts);
     return MOESAIC_OK;
 }
 
@@ -271,6 +275,8 @@ static void layer_end(struct compressor *c) {
         packed_done(&c->ffn[i].up);
         packed_done(&c->ffn[i].down);
     }
+    packed_done(&c->router);
+    c->in_shape = false;
     if (c->new_layer.experts != old->experts)
         free(c->new_layer.experts);
     c->new_layer = (struct layer_weights){0};
@@ -282,8 +288,11 @@ moesaic_status compress_layer(struct compressor *c, moesaic_error *error) {
         status = attention_compress(c, error);
     if (!status)
         status = calibrate_pass(c, &c->new_layer, false, true, false, error);
+    if (!status && c->shape && c->new_layer.experts)
+        status = reshape_choose(c, error);
     if (!status)
         status = ffns_compress(c, error);
+    c->in_shape = c->shape != NULL;
     if (!status)
         status = calibrate_pass(c, &c->new_layer, false, false, true, error);
     if (!status)
@@ -310,6 +319,8 @@ moesaic_status resume_layer(struct compressor *c, moesaic_error *error) {
     for (size_t i = 0; !status && i < 4; i++)
         status = matrix_back(c, layer_tensor_name(c->config, c->layer, names[i], name), &c->matrices[i], attention[i],
                              error);
+    if (!status && c->shape && new->experts)
+        status = reshape_layer(c, error);
     for (size_t job = 0; !status && job < ffn_jobs(c); job++) {
         uint32_t expert = ffn_of_job(c, job);
         struct packed_ffn *f = &c->ffn[expert];
@@ -321,6 +332,7 @@ moesaic_status resume_layer(struct compressor *c, moesaic_error *error) {
         for (int i = 0; !status && i < 3; i++)
             status = matrix_back(c, ffn_tensor_name(c->config, c->layer, expert, i, name), packed[i], weight[i], error);
     }
+    c->in_shape = c->shape != NULL;
     if (!status)
         status = calibrate_pass(c, new, false, false, true, error);
     layer_end(c);

@@ -138,6 +138,7 @@ static json_value *part_json(const moesaic_compressed_part *p) {
     json_value *object = json_make_object();
     bool whole = json_put(object, "layer", json_make_integer(p->layer)) &
                  json_put(object, "expert", json_make_integer(p->expert)) &
+                 json_put(object, "source", json_make_integer(p->source)) &
                  json_put(object, "method", json_make_text(p->method, strlen(p->method))) &
                  json_put(object, "format", json_make_text(p->format, strlen(p->format))) &
                  json_put(object, "density", json_make_real(p->density)) &
@@ -195,6 +196,19 @@ moesaic_status write_embedding(struct compressor *c, moesaic_error *error) {
 /* ---- the end --------------------------------------------------------------------------------------------------------
  */
 
+/* Carries a file as it is, but for the numbers in config.json that a new shape changes. */
+static moesaic_status write_file(struct compressor *c, const char *name, const void *data, size_t bytes,
+                                 moesaic_error *error) {
+    char *changed = NULL;
+    moesaic_status status = MOESAIC_OK;
+    if (c->shape && !strcmp(name, "config.json"))
+        status = reshape_config(c, data, bytes, &changed, &bytes, error);
+    if (!status)
+        status = artifact_writer_file(c->writer, name, changed ? changed : data, bytes, error);
+    free(changed);
+    return status;
+}
+
 static moesaic_status write_files(struct compressor *c, moesaic_error *error) {
     moesaic_status status = MOESAIC_OK;
     for (size_t i = 0; !status && checkpoint_carried_files[i]; i++) {
@@ -207,7 +221,7 @@ static moesaic_status write_files(struct compressor *c, moesaic_error *error) {
         status = file_map_open(path, &file, error);
         if (status)
             break;
-        status = artifact_writer_file(c->writer, checkpoint_carried_files[i], file.data, file.bytes, error);
+        status = write_file(c, checkpoint_carried_files[i], file.data, file.bytes, error);
         file_map_close(&file);
     }
     return status;

@@ -26,11 +26,18 @@ struct packed_ffn {
  * work (quant/compress.h) with two Hessians. */
 struct compressor {
     const struct model *model;
-    const struct model_config *config;
+    const struct model_config *config; /* of the artifact: the checkpoint's, or `shape` */
     const moesaic_compress_options *options;
     struct recipe recipe;
     struct team *team;
     struct forward *forward;
+    struct model_config *shape; /* with fewer experts; NULL: that of the checkpoint */
+    struct model *view;         /* the model in that shape, and */
+    struct forward *reshaped;   /* what runs its layers */
+    bool in_shape;              /* the layer at hand has it already */
+    uint32_t *kept;             /* [experts] of the layer at hand: their numbers in the checkpoint, rising */
+    struct expert_saliency *saliency; /* [experts of the checkpoint] */
+    struct packed router;
     struct kv_pool *pool;
     struct model_context *context;
     int32_t *ids;
@@ -80,8 +87,26 @@ moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *
 moesaic_status calibrate_head(struct compressor *c, struct calib_stats **ret_stats, moesaic_error *error);
 void calibrate_end(struct compressor *c);
 
+/* ---- another shape (compress_reshape.c) ---- */
+
+/* Works out the artifact's shape from the recipe. USAGE when fewer experts would stay than a token uses. */
+moesaic_status reshape_begin(struct compressor *c, moesaic_error *error);
+/* Makes what runs layers of that shape; nothing where it is the checkpoint's. */
+moesaic_status reshape_forward(struct compressor *c, const struct forward_options *options, moesaic_error *error);
+/* Chooses the experts of the layer at hand that stay by the routing recorded, and routes again without the others. */
+moesaic_status reshape_choose(struct compressor *c, moesaic_error *error);
+/* Leaves in the layer at hand the experts `kept` and their rows of the router. */
+moesaic_status reshape_layer(struct compressor *c, moesaic_error *error);
+/* The bytes of config.json with the new numbers, freed with free(); nothing else of it changes. */
+moesaic_status reshape_config(const struct compressor *c, const void *data, size_t bytes, char **ret_text,
+                              size_t *ret_bytes, moesaic_error *error);
+void reshape_end(struct compressor *c);
+
 /* ---- one layer (compress_layer.c) ---- */
 
+/* Runs the jobs 0 .. count - 1 on the team, taken by ticket; the first that fails stops the rest. */
+moesaic_status compress_jobs(struct compressor *c, size_t count,
+                             moesaic_status (*run)(struct compressor *, size_t, moesaic_error *), moesaic_error *error);
 /* Compresses the layer at hand, moves the hidden states through it, writes its runs and frees its matrices. */
 moesaic_status compress_layer(struct compressor *c, moesaic_error *error);
 /* Reads the finished layer at hand back and moves the hidden states through it. */

@@ -10,7 +10,9 @@ static const char *const prune_names[] = {
     [PRUNE_NONE] = "none", [PRUNE_MAGNITUDE] = "magnitude", [PRUNE_WANDA] = "wanda", [PRUNE_SPARSEGPT] = "sparsegpt"};
 static const char *const quant_names[] = {
     [QUANT_NONE] = "none", [QUANT_RTN] = "rtn", [QUANT_CLIP] = "clip", [QUANT_GPTQ] = "gptq"};
-enum { PRUNES = 4, QUANTS = 4, REFINE_ROUNDS = 8, EXCEPTIONS_MAX = 65536 };
+static const char *const drop_names[] = {
+    [SALIENCY_FREQUENCY] = "frequency", [SALIENCY_REAP] = "reap", [SALIENCY_RANDOM] = "random"};
+enum { PRUNES = 4, DROPS = 3, QUANTS = 4, REFINE_ROUNDS = 8, EXCEPTIONS_MAX = 65536 };
 
 /* ---- presets ------------------------------------------------------------------------------------------------------
  */
@@ -239,9 +241,29 @@ static moesaic_status exceptions_read(const json_value *list, struct recipe *rec
     return status;
 }
 
+static moesaic_status drop_read(const json_value *object, struct recipe_drop *drop, moesaic_error *error) {
+    static const char *const known[] = {"method", "share", "seed", NULL};
+    int method = SALIENCY_REAP;
+    double seed = 0;
+    if (!object)
+        return MOESAIC_OK;
+    moesaic_status status = keys_check(object, "drop", known, error);
+    if (!status)
+        status = name_read(object, "drop", "method", drop_names, DROPS, &method, error);
+    if (!status)
+        status = number_read(object, "drop", "share", 0, 0.99, &drop->share, error);
+    if (!status)
+        status = number_read(object, "drop", "seed", 0, 9007199254740992.0, &seed, error);
+    if (!status && seed != floor(seed))
+        status = refuse(error, "drop", "seed", "not a whole number");
+    drop->method = (saliency_method)method;
+    drop->seed = (uint64_t)seed;
+    return status;
+}
+
 static moesaic_status overlay_read(const json_value *root, struct recipe *recipe, moesaic_error *error) {
     static const char *const known[] = {"schema", "preset",     "experts",    "attention", "embedding",
-                                        "head",   "min_tokens", "exceptions", NULL};
+                                        "head",   "min_tokens", "exceptions", "drop",      NULL};
     const struct {
         const char *key;
         struct recipe_matrix *matrix;
@@ -257,6 +279,8 @@ static moesaic_status overlay_read(const json_value *root, struct recipe *recipe
         status = refuse(error, "embedding", "quant", "rows are looked up, not multiplied: none, rtn or clip, unpruned");
     if (!status)
         status = count_read(root, "recipe", "min_tokens", 0, 1e6, &recipe->min_tokens, error);
+    if (!status)
+        status = drop_read(json_get(root, "drop"), &recipe->drop, error);
     return status ? status : exceptions_read(json_get(root, "exceptions"), recipe, error);
 }
 
@@ -310,6 +334,17 @@ static json_value *matrix_json(const struct recipe_matrix *m) {
     return NULL;
 }
 
+static json_value *drop_json(const struct recipe_drop *d) {
+    json_value *object = json_make_object();
+    bool whole = put_text(object, "method", drop_names[d->method]) &
+                 json_put(object, "share", json_make_real(d->share)) &
+                 json_put(object, "seed", json_make_integer((int64_t)d->seed));
+    if (whole)
+        return object;
+    json_free(object);
+    return NULL;
+}
+
 static json_value *exception_json(const struct recipe_exception *e) {
     json_value *object = matrix_json(&e->matrix), *layers = json_make_array(), *experts = json_make_array();
     json_push(layers, json_make_integer(e->layer_begin));
@@ -329,6 +364,8 @@ json_value *recipe_json(const struct recipe *r) {
              json_put(root, "attention", matrix_json(&r->attention)) &
              json_put(root, "embedding", matrix_json(&r->embedding)) & json_put(root, "head", matrix_json(&r->head)) &
              json_put(root, "min_tokens", json_make_integer(r->min_tokens));
+    if (r->drop.share > 0)
+        whole &= json_put(root, "drop", drop_json(&r->drop));
     for (size_t i = 0; i < r->exceptions; i++)
         whole &= json_push(exceptions, exception_json(&r->exception[i]));
     whole &= json_put(root, "exceptions", exceptions);

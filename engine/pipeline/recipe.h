@@ -24,7 +24,15 @@ struct recipe_exception {
     struct recipe_matrix matrix;
 };
 
+/* Whole experts of every layer that go before anything else is done. */
+struct recipe_drop {
+    saliency_method method;
+    double share; /* 0: none */
+    uint64_t seed;
+};
+
 struct recipe {
+    struct recipe_drop drop;
     struct recipe_matrix experts; /* of routed, shared and dense feed-forwards */
     struct recipe_matrix attention, embedding, head;
     uint32_t min_tokens; /* experts that fewer reach are sent more by force */

@@ -39,6 +39,7 @@ typedef struct moesaic_compressed_part {
     uint64_t bytes;
     double bits_per_weight;
     double error;             /* squared error of its matrices' outputs on the calibration inputs over their energy */
+    int32_t source;           /* its number in the checkpoint, not `expert` where experts were dropped; -1 likewise */
 } moesaic_compressed_part;
 
 typedef struct moesaic_compress_result {

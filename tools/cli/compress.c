@@ -5,8 +5,8 @@
 
 #include "cli.h"
 
-static const char *output, *calib_path, *preset, *recipe_path, *prune, *quant, *attention, *head;
-static int64_t calib_tokens;
+static const char *output, *calib_path, *preset, *recipe_path, *drop, *prune, *quant, *attention, *head;
+static int64_t calib_tokens, seed;
 static bool resume;
 
 static const struct option_spec options[] = {
@@ -14,6 +14,9 @@ static const struct option_spec options[] = {
     {"calib", 0, OPTION_TEXT, "FILE", "calibration text ('-': standard input)", &calib_path},
     {"calib-tokens", 0, OPTION_INT, "N", "most tokens of it to use; 0: all, at most 131072", &calib_tokens, 0, 1e9},
     {"preset", 0, OPTION_TEXT, "NAME", "int4 (default), int4-all, int4-sparse50, small or quality", &preset},
+    {"drop-experts", 0, OPTION_TEXT, "METHOD:SHARE",
+     "whole experts of every layer: reap, frequency or random, and the share to drop", &drop},
+    {"seed", 0, OPTION_INT, "S", "of random choices", &seed, 0, 9e15},
     {"prune", 0, OPTION_TEXT, "METHOD:SHARE",
      "experts: magnitude, wanda or sparsegpt, and the share to remove or 2:4, 4:8", &prune},
     {"quant", 0, OPTION_TEXT, "METHOD:FORMAT",
@@ -38,6 +41,19 @@ static void set_format(json_t *part, const char *text) {
     json_object_set_new(part, "format", json_stringn(text, dash ? (size_t)(dash - text) : strlen(text)));
     if (dash)
         json_object_set_new(part, "group", json_integer(atol(dash + 2)));
+}
+
+static int set_drop(json_t *recipe) {
+    const char *colon = strchr(drop, ':');
+    char *end = NULL;
+    double share = colon ? strtod(colon + 1, &end) : -1;
+    if (!colon || end == colon + 1 || *end || !(share >= 0 && share < 1))
+        return cli_usage("--drop-experts: '%s' is not METHOD:SHARE, such as reap:0.25", drop);
+    json_t *part = part_of(recipe, "drop");
+    json_object_set_new(part, "method", json_stringn(drop, (size_t)(colon - drop)));
+    json_object_set_new(part, "share", json_real(share));
+    json_object_set_new(part, "seed", json_integer(seed));
+    return EXIT_DONE;
 }
 
 static int set_prune(json_t *experts) {
@@ -106,7 +122,9 @@ static int recipe_text(char **ret_text) {
         return cli_usage("%s: not a JSON object: %s (line %d)", recipe_path, recipe ? "" : why.text,
                          recipe ? 1 : why.line);
     }
-    if (prune)
+    if (drop)
+        status = set_drop(recipe);
+    if (!status && prune)
         status = set_prune(part_of(recipe, "experts"));
     if (!status && quant)
         status = set_quant(part_of(recipe, "experts"));
@@ -122,7 +140,8 @@ static int recipe_text(char **ret_text) {
 }
 
 static json_t *part_json(const moesaic_compressed_part *p) {
-    return json_pack("{s:i,s:i,s:s,s:s,s:f,s:I,s:I,s:I,s:f,s:f}", "layer", (int)p->layer, "expert", (int)p->expert,
+    return json_pack("{s:i,s:i,s:i,s:s,s:s,s:f,s:I,s:I,s:I,s:f,s:f}", "layer", (int)p->layer, "expert", (int)p->expert,
+                     "source", (int)p->source,
                      "method", p->method, "format", p->format, "density", p->density, "tokens", (json_int_t)p->tokens,
                      "forced_tokens", (json_int_t)p->forced_tokens, "bytes", (json_int_t)p->bytes, "bits_per_weight",
                      p->bits_per_weight, "error", p->error);
