@@ -7,7 +7,7 @@
 
 static const char *output, *calib_path, *preset, *recipe_path, *drop, *prune, *quant, *attention, *head;
 static int64_t calib_tokens, seed;
-static bool resume;
+static bool resume, report = true;
 
 static const struct option_spec options[] = {
     {"output", 'o', OPTION_TEXT, "OUT.moe", "the artifact to write", &output},
@@ -25,6 +25,7 @@ static const struct option_spec options[] = {
     {"head", 0, OPTION_TEXT, "FORMAT", "embedding and head: bf16, int8, int4-g64, ...", &head},
     {"recipe", 0, OPTION_TEXT, "FILE", "a JSON recipe over the preset; the options above win", &recipe_path},
     {"resume", 0, OPTION_FLAG, NULL, "go on from where an interrupted run stopped", &resume},
+    {"report", 0, OPTION_FLAG, NULL, "--no-report leaves the comparison with the base out", &report},
     {0}};
 
 /* The object under `key`, made when it is not there. */
@@ -147,12 +148,27 @@ static json_t *part_json(const moesaic_compressed_part *p) {
                      p->bits_per_weight, "error", p->error);
 }
 
+/* A line for each layer that has experts with too little calibration: "expert (tokens that reached it)". */
+static void starved_print(const moesaic_compress_result *r) {
+    const moesaic_compressed_part *before = NULL;
+    for (size_t i = 0; i < r->parts; i++) {
+        const moesaic_compressed_part *p = &r->part[i];
+        if (!p->forced_tokens)
+            continue;
+        if (!before || before->layer != p->layer)
+            printf("%slayer %u, experts with too little calibration, made up by force:", before ? "\n" : "", p->layer);
+        printf(" %d (%llu)", p->expert, (unsigned long long)p->tokens);
+        before = p;
+    }
+    if (before)
+        putchar('\n');
+}
+
 static void summary_print(const moesaic_compress_result *r) {
     char bytes[32];
-    size_t starved = 0, worst = 0;
+    size_t worst = 0;
     double error = 0;
     for (size_t i = 0; i < r->parts; i++) {
-        starved += r->part[i].forced_tokens > 0;
         worst = r->part[i].error > r->part[worst].error ? i : worst;
         error += r->part[i].error / (double)r->parts;
     }
@@ -162,39 +178,141 @@ static void summary_print(const moesaic_compress_result *r) {
     if (r->parts)
         printf("output error of the experts: %.4f on average, %.4f at worst (layer %u, expert %d)\n", error,
                r->part[worst].error, r->part[worst].layer, r->part[worst].expert);
-    for (size_t i = 0; i < r->parts; i++)
-        if (r->part[i].forced_tokens)
-            printf("layer %u, expert %d: only %llu calibration tokens reached it, %llu were sent besides\n",
-                   r->part[i].layer, r->part[i].expert, (unsigned long long)r->part[i].tokens,
-                   (unsigned long long)r->part[i].forced_tokens);
+    starved_print(r);
 }
 
-static int report(const moesaic_compress_result *r) {
-    if (!cli_common.json) {
-        if (!cli_common.quiet)
-            summary_print(r);
-        return cli_flush();
+static void quality_print(const moesaic_compare_result *r, const char *name, const char *stem) {
+    printf("against the base on %llu %s tokens: KL %.5f (p99 %.3f), same first choice %.2f %%, perplexity %.3f to %.3f\n"
+           "report: %s.report.html, %s.report.json\n",
+           (unsigned long long)r->tokens, name, r->kl_mean, r->kl_p99, 100 * r->top1, r->base_perplexity, r->perplexity,
+           stem, stem);
+}
+
+/* ---- the comparison -------------------------------------------------------------------------------------------------- */
+
+/* The last twentieth of the calibration text is held out for the comparison, from a line's beginning on. A text too short
+ * for that is used whole, and the report says so. */
+enum { HELD_OUT_SHARE = 20, HELD_OUT_MIN = 2048, COMPARED_TOKENS = 8192 };
+
+static size_t calibration_bytes(const char *text, size_t bytes) {
+    size_t held = bytes / HELD_OUT_SHARE, at = bytes - held;
+    if (held < HELD_OUT_MIN)
+        return bytes;
+    const char *line = memchr(text + at, '\n', held / 2);
+    if (line)
+        return (size_t)(line - text) + 1;
+    while (at && ((unsigned char)text[at] & 0xC0) == 0x80)
+        at--;
+    return at;
+}
+
+/* "OUT.report.html" for OUT.moe; freed with free(). */
+static char *report_path(const char *suffix) {
+    size_t bytes = strlen(output);
+    if (bytes > 4 && !strcmp(output + bytes - 4, ".moe"))
+        bytes -= 4;
+    char *path = malloc(bytes + strlen(suffix) + 1);
+    if (path) {
+        memcpy(path, output, bytes);
+        strcpy(path + bytes, suffix);
     }
+    return path;
+}
+
+/* Everything the comparison opens. */
+struct comparing {
+    char *stem, *html, *json;
+    moesaic_model *packed;
+    moesaic_engine *base, *optimized;
+};
+
+static int comparing_open(struct comparing *c, moesaic_model *model) {
+    moesaic_error error;
+    moesaic_engine_options engine = {
+        .size = sizeof engine, .threads = (uint32_t)cli_common.threads, .kv = MOESAIC_KV_F32, .isa = cli_common.isa};
+    c->stem = report_path("");
+    c->html = report_path(".report.html");
+    c->json = report_path(".report.json");
+    if (!c->stem || !c->html || !c->json) {
+        fputs("moesaic: report: out of memory\n", stderr);
+        return EXIT_FAILED;
+    }
+    if (moesaic_model_open(output, NULL, &c->packed, &error) ||
+        moesaic_engine_create(model, &engine, &c->base, &error) ||
+        moesaic_engine_create(c->packed, &engine, &c->optimized, &error))
+        return cli_fail(&error);
+    return EXIT_DONE;
+}
+
+static void comparing_close(struct comparing *c) {
+    moesaic_engine_destroy(c->optimized);
+    moesaic_engine_destroy(c->base);
+    moesaic_model_release(c->packed);
+    free(c->json);
+    free(c->html);
+    free(c->stem);
+}
+
+/* Compares on the held-out text and writes the report beside the artifact. *ret_report: the document, with --json. */
+static int compare(moesaic_model *model, const char *calib, size_t calib_bytes, json_t **ret_report) {
+    moesaic_error error;
+    struct cli_progress progress;
+    struct comparing c = {0};
+    size_t used = calibration_bytes(calib, calib_bytes);
+    bool held_out = used < calib_bytes;
+    const moesaic_compare_text text = {held_out ? "held-out" : "calibration", held_out ? calib + used : calib,
+                                       held_out ? calib_bytes - used : calib_bytes};
+    moesaic_compare_result result = {.size = sizeof result};
+    int status = comparing_open(&c, model);
+    moesaic_compare_options compare_options = {.size = sizeof compare_options,
+                                               .text = &text,
+                                               .texts = 1,
+                                               .tokens = COMPARED_TOKENS,
+                                               .json_path = c.json,
+                                               .html_path = c.html,
+                                               .progress = cli_progress_update,
+                                               .user = &progress};
+    cli_progress_begin(&progress, "compare", "tokens");
+    bool failed = !status && moesaic_compare(c.base, c.optimized, &compare_options, &result, &error) != MOESAIC_OK;
+    cli_progress_end(&progress);
+    if (failed)
+        status = cli_fail_output(&error);
+    if (!status && cli_common.json)
+        *ret_report = json_loadb(result.json, result.json_bytes, 0, NULL);
+    else if (!status && !cli_common.quiet)
+        quality_print(&result, text.name, c.stem);
+    moesaic_free(result.json);
+    comparing_close(&c);
+    return status;
+}
+
+/* ---- the verb -------------------------------------------------------------------------------------------------------- */
+
+static int result_json(const moesaic_compress_result *r, json_t *document) {
     json_t *parts = json_array();
     for (size_t i = 0; i < r->parts; i++)
         json_array_append_new(parts, part_json(&r->part[i]));
-    return cli_json_print(json_pack(
+    json_t *root = json_pack(
         "{s:s,s:s,s:I,s:I,s:f,s:f,s:I,s:i,s:f,s:o}", "schema", "moesaic.compress/1", "output", output, "bytes",
         (json_int_t)r->bytes, "weight_bytes", (json_int_t)r->weight_bytes, "bits_per_weight", r->bits_per_weight,
         "expert_bits_per_weight", r->expert_bits_per_weight, "calib_tokens", (json_int_t)r->calib_tokens,
-        "resumed_layers", (int)r->resumed_layers, "seconds", r->seconds, "experts", parts));
+        "resumed_layers", (int)r->resumed_layers, "seconds", r->seconds, "experts", parts);
+    if (document)
+        json_object_set_new(root, "report", document);
+    return cli_json_print(root);
 }
 
-static int compress(const moesaic_model *model, const char *recipe, const char *calib, size_t calib_bytes) {
+static int compress(moesaic_model *model, const char *recipe, const char *calib, size_t calib_bytes) {
     moesaic_error error;
     struct cli_progress progress;
+    json_t *document = NULL;
     moesaic_compress_result result = {.size = sizeof result};
     moesaic_compress_options compress_options = {.size = sizeof compress_options,
                                                  .preset = preset,
                                                  .recipe = recipe,
                                                  .recipe_bytes = strlen(recipe),
                                                  .calib = calib,
-                                                 .calib_bytes = calib_bytes,
+                                                 .calib_bytes = calibration_bytes(calib, calib_bytes),
                                                  .calib_tokens = (uint32_t)calib_tokens,
                                                  .threads = (uint32_t)cli_common.threads,
                                                  .resume = resume,
@@ -205,7 +323,13 @@ static int compress(const moesaic_model *model, const char *recipe, const char *
     cli_progress_end(&progress);
     if (failed)
         return cli_fail_output(&error);
-    int status = report(&result);
+    if (!cli_common.json && !cli_common.quiet)
+        summary_print(&result);
+    int status = report ? compare(model, calib, calib_bytes, &document) : EXIT_DONE;
+    if (cli_common.json && !status)
+        status = result_json(&result, document);
+    else if (!status)
+        status = cli_flush();
     moesaic_free(result.part);
     return status;
 }
