@@ -147,7 +147,7 @@ double saliency_score(const struct expert_saliency *saliency, saliency_method me
 /* ret_keep[e] = 1 for the `keep` experts of the largest scores, 0 for the others; ties keep the lower id. */
 void saliency_keep(const double *scores, size_t experts, size_t keep, uint8_t *ret_keep);
 
-/* ---- recovery: a target that makes up for what came before ------------------------------------------------------------ */
+/* ---- recovery: a target that makes up for what came before ------------------------------------------------------- */
 
 /* How the inputs x of a matrix have drifted from those f of the uncompressed model at the same tokens: with y and z the
  * weighted floats of x and f - x, the sum of z yᵀ, in the same order of terms as the Hessian. */

@@ -8,7 +8,7 @@
 
 enum { WINDOW_DEFAULT = 512, TEXTS_MAX = 64, OPPONENTS_MAX = 16, GATES_MAX = 64 };
 
-/* ---- checks ---------------------------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------------------------------ */
 
 static moesaic_status gates_check(const struct comparison *c, moesaic_error *error) {
     const moesaic_compare_options *o = c->options;
@@ -47,8 +47,9 @@ static moesaic_status vocabulary_check(const struct comparison *c, moesaic_error
             return status_set(error, MOESAIC_E_INPUT, "compare: the model has no tokenizer.json (%s)",
                               c->contender[i].name);
         if (config->vocab != base->vocab)
-            return status_set(error, MOESAIC_E_USAGE, "compare: vocabularies of %u and %u tokens cannot be compared (%s)",
-                              base->vocab, config->vocab, c->contender[i].name);
+            return status_set(error, MOESAIC_E_USAGE,
+                              "compare: vocabularies of %u and %u tokens cannot be compared (%s)", base->vocab,
+                              config->vocab, c->contender[i].name);
         if ((int64_t)c->window > config->max_position)
             return status_set(error, MOESAIC_E_USAGE, "window: %zu tokens, the maximum of %s is %lld", c->window,
                               c->contender[i].name, (long long)config->max_position);
@@ -58,7 +59,7 @@ static moesaic_status vocabulary_check(const struct comparison *c, moesaic_error
     return MOESAIC_OK;
 }
 
-/* ---- texts ----------------------------------------------------------------------------------------------------------- */
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
 
 /* Positions that a text of so many tokens scores: all but the last of each window. */
 static size_t scored_of(size_t tokens, size_t window) {
@@ -124,7 +125,7 @@ static moesaic_status text_read(struct comparison *c, size_t index, moesaic_erro
     return MOESAIC_OK;
 }
 
-/* ---- room ------------------------------------------------------------------------------------------------------------ */
+/* ---- room -------------------------------------------------------------------------------------------------------- */
 
 static uint32_t moe_layers(const struct model_config *config) {
     uint32_t n = 0;
@@ -183,7 +184,7 @@ static void comparison_done(struct comparison *c) {
     free(c->text);
 }
 
-/* ---- the report ------------------------------------------------------------------------------------------------------ */
+/* ---- the report -------------------------------------------------------------------------------------------------- */
 
 static void result_fill(const struct comparison *c, const struct splits *s, moesaic_compare_result *r) {
     double bytes = 0;

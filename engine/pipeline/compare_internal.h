@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A comparison at work: what every scored position said in the base and in each candidate, and what is counted of it. */
+/* A comparison at work: what every scored position said in the base and in each candidate, and what is counted of
+ * it. */
 #ifndef COMPARE_INTERNAL_H
 #define COMPARE_INTERNAL_H
 

@@ -6,7 +6,7 @@
 
 #include "compare_internal.h"
 
-/* ---- one position -------------------------------------------------------------------------------------------------- */
+/* ---- one position ------------------------------------------------------------------------------------------------ */
 
 /* The base's logits keep until the other models have seen the window. */
 static int base_keep(void *user, const moesaic_evaluation *e) {
@@ -90,7 +90,7 @@ static int candidate_compare(void *user, const moesaic_evaluation *e) {
     return 0;
 }
 
-/* ---- windows --------------------------------------------------------------------------------------------------------- */
+/* ---- windows ----------------------------------------------------------------------------------------------------- */
 
 static moesaic_status progress(struct comparison *c, size_t tokens, moesaic_error *error) {
     c->evaluated += tokens;
@@ -145,7 +145,7 @@ moesaic_status compare_run(struct comparison *c, moesaic_error *error) {
     return status;
 }
 
-/* ---- speed ----------------------------------------------------------------------------------------------------------- */
+/* ---- speed ------------------------------------------------------------------------------------------------------- */
 
 enum { PROMPT_TOKENS = 256, DECODE_TOKENS = 48, ROUNDS = 5, ROUNDS_MAX = 1000 };
 

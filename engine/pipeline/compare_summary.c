@@ -51,7 +51,7 @@ struct summary summary_make(const struct comparison *c, const struct contender *
     return s;
 }
 
-/* ---- splits ---------------------------------------------------------------------------------------------------------- */
+/* ---- splits ------------------------------------------------------------------------------------------------------ */
 
 /* Scratch of the splits: an order of the positions and a column of numbers. */
 struct splitting {

@@ -40,7 +40,7 @@ static void put_text(struct builder *b, json_value *object, const char *key, con
     put(b, object, key, value);
 }
 
-/* ---- models ------------------------------------------------------------------------------------------------------------ */
+/* ---- models ------------------------------------------------------------------------------------------------------ */
 
 static json_value *model_json(struct builder *b, const struct contender *m) {
     json_value *object = json_make_object();
@@ -71,7 +71,7 @@ static json_value *ratios_json(struct builder *b) {
     return object;
 }
 
-/* ---- quality ----------------------------------------------------------------------------------------------------------- */
+/* ---- quality ----------------------------------------------------------------------------------------------------- */
 
 static void put_summary(struct builder *b, json_value *object, const struct summary *s) {
     put_count(b, object, "scored", s->scored);
@@ -118,7 +118,7 @@ static json_value *histogram_json(struct builder *b) {
     return object;
 }
 
-/* ---- the tail ---------------------------------------------------------------------------------------------------------- */
+/* ---- the tail ---------------------------------------------------------------------------------------------------- */
 
 static json_value *texts_json(struct builder *b) {
     json_value *list = json_make_array();
@@ -203,7 +203,7 @@ static json_value *drift_json(struct builder *b) {
     return list;
 }
 
-/* ---- worst tokens ------------------------------------------------------------------------------------------------------ */
+/* ---- worst tokens ------------------------------------------------------------------------------------------------ */
 
 enum { CONTEXT_TOKENS = 40 };
 
@@ -249,7 +249,7 @@ static json_value *worst_json(struct builder *b) {
     return list;
 }
 
-/* ---- opponents, speed, parts, gates -------------------------------------------------------------------------------------- */
+/* ---- opponents, speed, parts, gates ------------------------------------------------------------------------------ */
 
 static json_value *opponents_json(struct builder *b) {
     json_value *list = json_make_array();

@@ -26,7 +26,7 @@ static void svg_line(struct page *p, double x0, double y0, double x1, double y1)
     page_print(p, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n", x0, y0, x1, y1);
 }
 
-/* ---- histogram --------------------------------------------------------------------------------------------------------- */
+/* ---- histogram --------------------------------------------------------------------------------------------------- */
 
 enum { WIDE = 720, HIGH = 240, LEFT = 56, RIGHT = 16, TOP = 16, BOTTOM = 40 };
 
@@ -65,11 +65,12 @@ void chart_histogram(struct page *p, const json_value *histogram) {
     snprintf(text, sizeof text, "%.0f", most);
     svg_text(p, LEFT - 6, TOP + 10, "end", text);
     svg_text(p, LEFT - 6, TOP + height, "end", "0");
-    svg_text(p, LEFT + width / 2, HIGH - 6, "middle", "KL divergence of a position (nats); the left bar holds what is less");
+    svg_text(p, LEFT + width / 2, HIGH - 6, "middle",
+             "KL divergence of a position (nats); the left bar holds what is less");
     page_print(p, "</svg>\n");
 }
 
-/* ---- quality against bytes ------------------------------------------------------------------------------------------- */
+/* ---- quality against bytes --------------------------------------------------------------------------------------- */
 
 struct point {
     const char *name;
@@ -142,7 +143,7 @@ void chart_bytes(struct page *p, const json_value *report) {
     page_print(p, "</svg>\n");
 }
 
-/* ---- heat map -------------------------------------------------------------------------------------------------------- */
+/* ---- heat map ---------------------------------------------------------------------------------------------------- */
 
 struct range {
     double low, high, experts, layers;
@@ -175,11 +176,12 @@ void chart_experts(struct page *p, const json_value *entries, const char *key, c
         const json_value *e = json_at(entries, i);
         double value = real_at(e, key), expert = real_at(e, "expert"), layer = real_at(e, "layer");
         if (expert >= 0)
-            page_print(p,
-                       "<rect class=\"mark\" fill-opacity=\"%.3f\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\">"
-                       "<title>layer %.0f, expert %.0f: %.4g</title></rect>\n",
-                       0.06 + 0.94 * (value - r.low) / above, LEFT + expert * cell, TOP + layer * row, cell - 1, row - 1,
-                       layer, expert, value);
+            page_print(
+                p,
+                "<rect class=\"mark\" fill-opacity=\"%.3f\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\">"
+                "<title>layer %.0f, expert %.0f: %.4g</title></rect>\n",
+                0.06 + 0.94 * (value - r.low) / above, LEFT + expert * cell, TOP + layer * row, cell - 1, row - 1,
+                layer, expert, value);
     }
     for (double layer = 0; layer < r.layers; layer++) {
         snprintf(text, sizeof text, "layer %.0f", layer);
@@ -194,7 +196,7 @@ void chart_experts(struct page *p, const json_value *entries, const char *key, c
     page_print(p, "</svg>\n");
 }
 
-/* ---- bars ------------------------------------------------------------------------------------------------------------ */
+/* ---- bars -------------------------------------------------------------------------------------------------------- */
 
 void chart_bars(struct page *p, const json_value *list, const char *key, chart_label *label, const char *title) {
     enum { ROW = 22, NAMES = 150 };

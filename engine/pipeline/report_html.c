@@ -9,7 +9,7 @@
 #include "compare_internal.h"
 #include "report_page_internal.h"
 
-/* ---- text ------------------------------------------------------------------------------------------------------------ */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 static bool page_room(struct page *p, size_t bytes) {
     if (p->failed || bytes < p->capacity - p->bytes)
@@ -80,7 +80,7 @@ static const char style[] =
     ".mark{fill:var(--mark)}.other{fill:var(--other)}mark{background:none;color:var(--mark);font-weight:700}\n"
     "td.left{overflow-wrap:anywhere;min-width:260px}\n";
 
-/* ---- head: decision, cards, gates -------------------------------------------------------------------------------------- */
+/* ---- head: decision, cards, gates -------------------------------------------------------------------------------- */
 
 static void card(struct page *p, const char *what, const char *format, double value, const char *below) {
     page_print(p, "<div class=\"card\"><span class=\"faint\">%s</span><b>", what);
@@ -146,26 +146,27 @@ static void gates(struct page *p, const json_value *report) {
     page_print(p, "</table></div>\n");
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------------ */
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
 
 static void model_row(struct page *p, const json_value *report, const char *what, const char *key, double unit,
                       int digits) {
     double base = real_at(json_get(report, "base"), key) / unit,
            optimized = real_at(json_get(report, "optimized"), key) / unit;
-    page_print(p, "<tr><td>%s</td><td>%.*f</td><td>%.*f</td><td>%.3f</td></tr>\n", what, digits, base, digits, optimized,
-               base > 0 ? optimized / base : 0);
+    page_print(p, "<tr><td>%s</td><td>%.*f</td><td>%.*f</td><td>%.3f</td></tr>\n", what, digits, base, digits,
+               optimized, base > 0 ? optimized / base : 0);
 }
 
 static void speed_row(struct page *p, const json_value *speed, const char *what, const char *key, int digits) {
     double base = real_at(json_get(speed, "base"), key), optimized = real_at(json_get(speed, "optimized"), key);
-    page_print(p, "<tr><td>%s</td><td>%.*f</td><td>%.*f</td><td>%.3f</td></tr>\n", what, digits, base, digits, optimized,
-               base > 0 ? optimized / base : 0);
+    page_print(p, "<tr><td>%s</td><td>%.*f</td><td>%.*f</td><td>%.3f</td></tr>\n", what, digits, base, digits,
+               optimized, base > 0 ? optimized / base : 0);
 }
 
 static void sizes(struct page *p, const json_value *report) {
     const json_value *speed = json_get(report, "speed");
-    page_print(p, "<h2>Size, work and speed</h2>\n<div class=\"wide\"><table><tr><th></th><th>base</th><th>optimized</th>"
-                  "<th>optimized / base</th></tr>\n");
+    page_print(p,
+               "<h2>Size, work and speed</h2>\n<div class=\"wide\"><table><tr><th></th><th>base</th><th>optimized</th>"
+               "<th>optimized / base</th></tr>\n");
     model_row(p, report, "MiB on disk", "file_bytes", 1048576, 2);
     model_row(p, report, "MiB of weights", "weight_bytes", 1048576, 2);
     model_row(p, report, "MiB of weights read per token", "active_bytes_per_token", 1048576, 3);
@@ -184,19 +185,21 @@ static void sizes(struct page *p, const json_value *report) {
 }
 
 static void quality_cells(struct page *p, const json_value *s) {
-    page_print(p,
-               "<td>%.0f</td><td>%.5f</td><td>%.5f</td><td>%.4f</td><td>%.4f</td><td>%.3f</td><td>%.2f</td><td>%.2f</td>"
-               "<td>%.2f</td><td>%.2f</td></tr>\n",
-               real_at(s, "scored"), real_at(s, "kl_mean"), real_at(s, "kl_median"), real_at(s, "kl_p99"),
-               real_at(s, "kl_p999"), real_at(s, "kl_max"), 100 * real_at(s, "top1"), 100 * real_at(s, "confident_flips"),
-               real_at(s, "base_perplexity"), real_at(s, "perplexity"));
+    page_print(
+        p,
+        "<td>%.0f</td><td>%.5f</td><td>%.5f</td><td>%.4f</td><td>%.4f</td><td>%.3f</td><td>%.2f</td><td>%.2f</td>"
+        "<td>%.2f</td><td>%.2f</td></tr>\n",
+        real_at(s, "scored"), real_at(s, "kl_mean"), real_at(s, "kl_median"), real_at(s, "kl_p99"),
+        real_at(s, "kl_p999"), real_at(s, "kl_max"), 100 * real_at(s, "top1"), 100 * real_at(s, "confident_flips"),
+        real_at(s, "base_perplexity"), real_at(s, "perplexity"));
 }
 
 static void quality_head(struct page *p, const char *what) {
-    page_print(p,
-               "<div class=\"wide\"><table><tr><th>%s</th><th>positions</th><th>KL mean</th><th>median</th><th>p99</th>"
-               "<th>p99.9</th><th>max</th><th>top-1 %%</th><th>confident flips %%</th><th>base ppl</th><th>ppl</th></tr>\n",
-               what);
+    page_print(
+        p,
+        "<div class=\"wide\"><table><tr><th>%s</th><th>positions</th><th>KL mean</th><th>median</th><th>p99</th>"
+        "<th>p99.9</th><th>max</th><th>top-1 %%</th><th>confident flips %%</th><th>base ppl</th><th>ppl</th></tr>\n",
+        what);
 }
 
 static void decile_label(const json_value *e, char *text, size_t bytes) {
@@ -230,10 +233,12 @@ static void split_table(struct page *p, const json_value *list, const char *what
 
 static void quality(struct page *p, const json_value *report) {
     const json_value *q = json_get(report, "quality");
-    page_print(p, "<h2>Quality</h2>\n<p>KL divergence from the base's next-token distribution to the optimized model's, at "
-                  "each of %.0f positions in windows of %.0f tokens. Confident are positions where the base's first choice "
-                  "has a probability over one half.</p>\n",
-               real_at(q, "scored"), real_at(q, "window"));
+    page_print(
+        p,
+        "<h2>Quality</h2>\n<p>KL divergence from the base's next-token distribution to the optimized model's, at "
+        "each of %.0f positions in windows of %.0f tokens. Confident are positions where the base's first choice "
+        "has a probability over one half.</p>\n",
+        real_at(q, "scored"), real_at(q, "window"));
     quality_head(p, "");
     page_print(p, "<tr><td>all</td>");
     quality_cells(p, q);
@@ -275,13 +280,14 @@ static void experts(struct page *p, const json_value *report) {
     chart_experts(p, by_expert, "kl_mean", "Mean KL over the tokens that use the expert in the base");
 }
 
-/* ---- worst tokens ------------------------------------------------------------------------------------------------------ */
+/* ---- worst tokens ------------------------------------------------------------------------------------------------ */
 
 static void worst(struct page *p, const json_value *report) {
     const json_value *list = json_get(report, "worst");
-    page_print(p, "<h2>Worst tokens</h2>\n<p>The positions of the largest divergence, with what stood before them; the "
-                  "token that followed is marked.</p>\n<div class=\"wide\"><table><tr><th class=\"left\">context</th><th>KL"
-                  "</th><th>p of it, base</th><th>optimized</th><th>first choice, base</th><th>optimized</th></tr>\n");
+    page_print(
+        p, "<h2>Worst tokens</h2>\n<p>The positions of the largest divergence, with what stood before them; the "
+           "token that followed is marked.</p>\n<div class=\"wide\"><table><tr><th class=\"left\">context</th><th>KL"
+           "</th><th>p of it, base</th><th>optimized</th><th>first choice, base</th><th>optimized</th></tr>\n");
     for (size_t i = 0; i < json_count(list); i++) {
         const json_value *w = json_at(list, i);
         page_print(p, "<tr><td class=\"left\"><span class=\"faint\">");

@@ -92,8 +92,8 @@ static size_t batch_make(struct sched *sched) {
     return n;
 }
 
-/* What the forward pass says of results that are no numbers, with the file; for a checkpoint, the weight at fault, which
- * takes one search through all of them. */
+/* What the forward pass says of results that are no numbers, with the file; for a checkpoint, the weight at fault,
+ * which takes one search through all of them. */
 static void nonfinite_explain(struct sched *sched, moesaic_error *error) {
     const struct checkpoint *checkpoint = model_checkpoint(sched->model);
     if (!sched->searched) {

@@ -17,7 +17,7 @@ typedef struct moesaic_eval_options {
     size_t size;          /* sizeof(moesaic_eval_options) */
     uint32_t window;      /* tokens evaluated together; 0: the model's max_position, at most 512 */
     uint32_t stride;      /* tokens between the starts of windows; 0: window (no overlap) */
-    const char *nll_path; /* safetensors file for `nll` F32 [tokens scored] and `position` I64 [tokens scored]; or NULL */
+    const char *nll_path; /* safetensors file for `nll` F32 and `position` I64, both [tokens scored]; or NULL */
     moesaic_progress_callback *progress;
     void *user;
 } moesaic_eval_options;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The whole of the C API, and a worked example.
  *
- * Conventions. Handles are opaque. Every call that can fail returns a moesaic_status and takes a moesaic_error, which the
- * caller owns and which may be NULL; outputs are named ret_* and are untouched on failure. Option and result structs begin
- * with their own size: set it to sizeof the struct, zero the rest, and set what you need. A struct longer than the library
- * knows is refused unless its tail is zero. Strings go by pointer and length. The library never prints and never exits.
+ * Conventions. Handles are opaque. Every call that can fail returns a moesaic_status and takes a moesaic_error, which
+ * the caller owns and which may be NULL; outputs are named ret_* and are untouched on failure. Option and result
+ * structs begin with their own size: set it to sizeof the struct, zero the rest, and set what you need. A struct longer
+ * than the library knows is refused unless its tail is zero. Strings go by pointer and length. The library never prints
+ * and never exits.
  *
  * Example (the tests take it from here, compile it as C and as C++, and run it):
  *

@@ -55,7 +55,7 @@ typedef struct moesaic_compare_result {
     uint64_t tokens, scored;
     double kl_mean, kl_median, kl_p99, kl_p999, kl_max; /* nats, base to optimized, over every scored position */
     double top1;                       /* share of positions with the same most likely token */
-    double confident_flips;            /* share of the positions where base's first choice has p > 0.5 that changed it */
+    double confident_flips; /* share of the positions where base's first choice has p > 0.5 that changed it */
     double base_perplexity, perplexity;
     double base_bits_per_byte, bits_per_byte;
     uint64_t base_file_bytes, file_bytes;

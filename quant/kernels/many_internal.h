@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the many-token kernels of all ISAs share: panels are unpacked once per block of tokens into lines that stay in the
- * first-level cache, activations are copied beside each other, and tiles of both are multiplied in registers.
+/* What the many-token kernels of all ISAs share: panels are unpacked once per block of tokens into lines that stay in
+ * the first-level cache, activations are copied beside each other, and tiles of both are multiplied in registers.
  *
- * A file that includes this defines MANY_TOKENS and MANY_PANELS (the size of its tile) before, and MANY_PIECE(group) where
- * it wants more than 32 k of a token beside each other; it defines many_tile and many_scales after it, and names its
- * kernel with MANY_KERNEL. */
+ * A file that includes this defines MANY_TOKENS and MANY_PANELS (the size of its tile) before, and MANY_PIECE(group)
+ * where it wants more than 32 k of a token beside each other; it defines many_tile and many_scales after it, and names
+ * its kernel with MANY_KERNEL. */
 #ifndef MANY_INTERNAL_H
 #define MANY_INTERNAL_H
 

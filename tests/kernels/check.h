@@ -25,7 +25,8 @@ struct guarded {
 struct guarded guarded_alloc(size_t bytes, size_t alignment);
 void guarded_free(struct guarded *guarded);
 
-/* One comparison: same bits, any NaN equal to any NaN. On a difference prints slot, isa and `what` and returns false. */
+/* One comparison: same bits, any NaN equal to any NaN. On a difference prints slot, isa and `what` and returns
+ * false. */
 bool check_floats(const struct kernel_entry *entry, const char *what, const float *expected, const float *got,
                   size_t count);
 bool check_bytes(const struct kernel_entry *entry, const char *what, const void *expected, const void *got,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* check_kernels ISA: checks every kernel of one ISA; exit 77 where this CPU (as MOESAIC_CPU shows it) has none of it. */
+/* check_kernels ISA: checks every kernel of one ISA; exit 77 where this CPU (as MOESAIC_CPU shows it) has none of
+ * it. */
 #include <stdio.h>
 #include <string.h>
 

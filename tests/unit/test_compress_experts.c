@@ -354,7 +354,7 @@ Test(compress_budget, edges) {
     cr_expect_eq(budget_solve(&item, 0, 0, choice, &outcome, &error), MOESAIC_OK);
 }
 
-/* ---- recovery ------------------------------------------------------------------------------------------------------- */
+/* ---- recovery ---------------------------------------------------------------------------------------------------- */
 
 /* sum over tokens of |w f - v x|². */
 static double output_miss(const float *w, const float *f, const float *v, const float *x, size_t cols, size_t tokens) {

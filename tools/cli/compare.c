@@ -98,7 +98,7 @@ static int opponents_open(struct comparing *c) {
     return status;
 }
 
-/* ---- output ---------------------------------------------------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------------------------------------------------ */
 
 static double real_at(const json_t *object, const char *key) {
     return json_number_value(json_object_get(object, key));
@@ -176,7 +176,7 @@ static int result_print(const moesaic_compare_result *r) {
     return status ? status : gates;
 }
 
-/* ---- the verb -------------------------------------------------------------------------------------------------------- */
+/* ---- the verb ---------------------------------------------------------------------------------------------------- */
 
 static int compare(struct comparing *c) {
     moesaic_error error;
