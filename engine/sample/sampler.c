@@ -145,11 +145,6 @@ static bool candidate_before(moesaic_candidate a, moesaic_candidate b) {
     return a.logprob > b.logprob || (a.logprob == b.logprob && a.id < b.id);
 }
 
-static int candidate_compare(const void *a, const void *b) {
-    moesaic_candidate x = *(const moesaic_candidate *)a, y = *(const moesaic_candidate *)b;
-    return candidate_before(x, y) ? -1 : candidate_before(y, x) ? 1 : 0;
-}
-
 /* Restores the heap below `i`: its root is the candidate that comes last. */
 static void heap_sift(moesaic_candidate *heap, size_t count, size_t i) {
     for (;;) {
@@ -179,7 +174,13 @@ static void candidates_select(const float *logits, uint32_t vocab, moesaic_candi
         ret[0] = c;
         heap_sift(ret, count, 0);
     }
-    qsort(ret, count, sizeof *ret, candidate_compare);
+    /* The heap empties from the last to the first; qsort would allocate, for every token. */
+    for (size_t left = count; left > 1;) {
+        moesaic_candidate last = ret[0];
+        ret[0] = ret[--left];
+        ret[left] = last;
+        heap_sift(ret, left, 0);
+    }
 }
 
 /* Keeps the smallest prefix of the `count` sorted candidates whose probability reaches top_p of `total`, and of it

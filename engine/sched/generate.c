@@ -20,7 +20,7 @@ struct generation {
 
 static moesaic_status show(struct generation *g, const char *text, size_t bytes, moesaic_error *error) {
     if (g->shown_bytes + bytes > g->shown_capacity) {
-        size_t capacity = (g->shown_bytes + bytes) * 2;
+        size_t capacity = (g->shown_bytes + bytes) * 2 + 256; /* tokens are short: one allocation an answer */
         char *larger = realloc(g->shown, capacity);
         if (!larger)
             return status_no_memory(error, "text of a token", capacity);
