@@ -25,8 +25,9 @@ static moesaic_status parts_resume(struct compressor *c, moesaic_error *error) {
         const json_value *note = json_at(notes, i);
         int64_t expert = json_int(json_get(note, "expert")), source = json_int(json_get(note, "source"));
         bool routed = expert >= 0 && expert < c->config->experts;
-        const struct recipe_matrix *recipe =
-            recipe_of_expert(&c->recipe, c->layer, routed ? (uint32_t)source : UINT32_MAX);
+        uint64_t tokens = (uint64_t)json_int(json_get(note, "tokens"));
+        const struct recipe_matrix *recipe = recipe_of_expert(
+            &c->recipe, c->layer, routed ? (uint32_t)source : UINT32_MAX, compress_load(c, tokens));
         if (routed && (source < expert || source >= model_config(c->model)->experts))
             return status_set(error, MOESAIC_E_INPUT, "resume: the journal's layer %u has no expert %lld of old",
                               c->layer, (long long)source);
@@ -41,7 +42,7 @@ static moesaic_status parts_resume(struct compressor *c, moesaic_error *error) {
                                       .method = recipe_method_name(recipe),
                                       .format = recipe_format_name(recipe),
                                       .density = json_number(json_get(note, "density")),
-                                      .tokens = (uint64_t)json_int(json_get(note, "tokens")),
+                                      .tokens = tokens,
                                       .forced_tokens = (uint64_t)json_int(json_get(note, "forced_tokens")),
                                       .bytes = (uint64_t)json_int(json_get(note, "bytes")),
                                       .bits_per_weight = json_number(json_get(note, "bits_per_weight")),
@@ -64,13 +65,34 @@ static moesaic_status head_make(struct compressor *c, struct packed *ret_head, m
     return status;
 }
 
+/* A tied table is the head too, and what it multiplies tells which errors count: the text runs through the checkpoint's
+ * own layers once for it. */
+static moesaic_status tied_statistics(struct compressor *c, struct calib_stats **ret_stats, moesaic_error *error) {
+    moesaic_status status = MOESAIC_OK;
+    calibrate_embed(c, &model_weights(c->model)->embedding);
+    for (c->layer = 0; !status && c->layer < c->config->layers; c->layer++)
+        status = calibrate_pass(c, NULL, false, false, true, error);
+    return status ? status : calibrate_head(c, ret_stats, error);
+}
+
 static moesaic_status embedding_make(struct compressor *c, uint32_t finished, moesaic_error *error) {
+    struct calib_stats *stats = NULL;
     const struct recipe_matrix *recipe = &c->recipe.embedding;
-    moesaic_status status = packed_make(&model_weights(c->model)->embedding, recipe, NULL, &c->embedding, error);
-    if (!status && !finished)
-        status = write_embedding(c, error);
+    moesaic_status status = MOESAIC_OK;
+    if (finished) {
+        status = artifact_writer_read(c->writer, embedding_tensor_name, &c->embedding.weight, &c->embedding.memory,
+                                      error);
+    } else {
+        if (c->config->tied_head && recipe_wants_hessian(recipe))
+            status = tied_statistics(c, &stats, error);
+        if (!status)
+            status = packed_make(&model_weights(c->model)->embedding, recipe, stats, &c->embedding, error);
+        if (!status)
+            status = write_embedding(c, error);
+    }
     if (!status)
         calibrate_embed(c, &c->embedding.weight);
+    calib_stats_destroy(stats);
     return status;
 }
 
@@ -147,8 +169,8 @@ static moesaic_status compressor_init(struct compressor *c, moesaic_error *error
         return status_no_memory(error, "compress", c->config->experts * sizeof *c->ffn);
     moesaic_status status =
         recipe_read(c->options->preset, c->options->recipe, c->options->recipe_bytes, &c->recipe, error);
-    if (!status && c->config->tied_head) /* one tensor serves both: looked up and multiplied */
-        c->recipe.head = c->recipe.embedding;
+    if (!status && c->config->tied_head)
+        status = recipe_tie(&c->recipe, error);
     if (!status)
         status = reshape_begin(c, error);
     if (!status)

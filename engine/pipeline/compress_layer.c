@@ -110,14 +110,25 @@ static void reached_force(const struct compressor *c, struct packed_ffn *ffn, st
     ffn->forced = missing;
 }
 
+/* Tokens that the routing sends to an expert; to the shared or dense feed-forward all. */
+static uint64_t reached_count(const struct compressor *c, uint32_t expert) {
+    size_t count = 0;
+    if (expert == c->config->experts)
+        return c->tokens;
+    for (size_t i = 0; i < c->tokens * c->config->top_k; i++)
+        count += c->chosen[i] == expert;
+    return count;
+}
+
+double compress_load(const struct compressor *c, uint64_t tokens) {
+    return (double)tokens * c->config->experts / ((double)c->tokens * (c->config->top_k ? c->config->top_k : 1));
+}
+
 static moesaic_status reached_make(const struct compressor *c, uint32_t expert, struct packed_ffn *ffn,
                                    struct reached *ret, moesaic_error *error) {
     uint32_t k = c->config->top_k;
     bool all = expert == c->config->experts;
-    size_t count = all ? c->tokens : 0;
-    for (size_t i = 0; !all && i < c->tokens * k; i++)
-        count += c->chosen[i] == expert;
-    moesaic_status status = reached_allocate(ret, count + c->recipe.min_tokens + 1, error);
+    moesaic_status status = reached_allocate(ret, ffn->tokens + c->recipe.min_tokens + 1, error);
     for (size_t t = 0; !status && t < c->tokens; t++) {
         for (uint32_t slot = 0; slot < (all ? 1 : k); slot++) {
             if (!all && c->chosen[t * k + slot] != expert)
@@ -126,7 +137,6 @@ static moesaic_status reached_make(const struct compressor *c, uint32_t expert, 
             ret->weight[ret->count++] = all ? 1 : c->weights[t * k + slot];
         }
     }
-    ffn->tokens = count;
     if (!status && !all)
         reached_force(c, ffn, ret);
     return status;
@@ -201,11 +211,13 @@ static size_t ffn_jobs(const struct compressor *c) {
 
 /* Recipes count experts as the checkpoint does. */
 static const struct recipe_matrix *ffn_recipe(const struct compressor *c, uint32_t expert) {
-    return recipe_of_expert(&c->recipe, c->layer, expert == c->config->experts ? UINT32_MAX : c->kept[expert]);
+    return recipe_of_expert(&c->recipe, c->layer, expert == c->config->experts ? UINT32_MAX : c->kept[expert],
+                            compress_load(c, c->ffn[expert].tokens));
 }
 
 static moesaic_status ffn_job(struct compressor *c, size_t job, moesaic_error *error) {
     uint32_t expert = ffn_of_job(c, job);
+    c->ffn[expert].tokens = reached_count(c, expert);
     return ffn_compress(c, ffn_recipe(c, expert), expert, &c->ffn[expert], error);
 }
 

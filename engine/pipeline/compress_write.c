@@ -186,10 +186,12 @@ moesaic_status write_layer(struct compressor *c, moesaic_error *error) {
     return status;
 }
 
+const char embedding_tensor_name[] = "model.embed_tokens.weight";
+
 moesaic_status write_embedding(struct compressor *c, moesaic_error *error) {
     moesaic_status status = artifact_writer_begin(c->writer, ARTIFACT_EMBEDDING, 0, 0, error);
     if (!status)
-        status = artifact_writer_tensor(c->writer, "model.embed_tokens.weight", &c->embedding.weight, error);
+        status = artifact_writer_tensor(c->writer, embedding_tensor_name, &c->embedding.weight, error);
     return status ? status : artifact_writer_end(c->writer, error);
 }
 

@@ -107,6 +107,8 @@ void reshape_end(struct compressor *c);
 /* Runs the jobs 0 .. count - 1 on the team, taken by ticket; the first that fails stops the rest. */
 moesaic_status compress_jobs(struct compressor *c, size_t count,
                              moesaic_status (*run)(struct compressor *, size_t, moesaic_error *), moesaic_error *error);
+/* Calibration tokens of an expert over those of an even load. */
+double compress_load(const struct compressor *c, uint64_t tokens);
 /* Compresses the layer at hand, moves the hidden states through it, writes its runs and frees its matrices. */
 moesaic_status compress_layer(struct compressor *c, moesaic_error *error);
 /* Reads the finished layer at hand back and moves the hidden states through it. */
@@ -116,6 +118,7 @@ moesaic_status compress_progress(struct compressor *c, double amount, moesaic_er
 
 /* ---- the artifact (compress_write.c) ---- */
 
+extern const char embedding_tensor_name[];
 moesaic_status write_embedding(struct compressor *c, moesaic_error *error);
 moesaic_status write_layer(struct compressor *c, moesaic_error *error);
 moesaic_status write_end(struct compressor *c, const struct packed *head, moesaic_error *error);

@@ -30,11 +30,13 @@ static struct recipe_matrix quantized(quant_method quant, number_format format, 
 static bool preset_make(const char *name, struct recipe *ret) {
     struct recipe_matrix int8 = quantized(QUANT_CLIP, FORMAT_INT8, 64), int4 = quantized(QUANT_GPTQ, FORMAT_INT4, 64);
     *ret = (struct recipe){.experts = int4, .attention = int8, .embedding = int8, .head = int8, .min_tokens = 128};
+    ret->rare = int4;
     if (!strcmp(name, "int4"))
         return true;
     if (!strcmp(name, "int4-all")) {
         ret->attention = ret->head = int4;
-        ret->embedding = quantized(QUANT_CLIP, FORMAT_INT4, 64);
+        ret->rare = quantized(QUANT_GPTQ, FORMAT_INT3, 128);
+        ret->rare_share = 0.05;
         return true;
     }
     if (!strcmp(name, "int4-sparse50")) {
@@ -45,7 +47,6 @@ static bool preset_make(const char *name, struct recipe *ret) {
     if (!strcmp(name, "small")) {
         ret->experts = quantized(QUANT_GPTQ, FORMAT_INT3, 64);
         ret->attention = ret->head = int4;
-        ret->embedding = quantized(QUANT_CLIP, FORMAT_INT4, 64);
         return true;
     }
     if (!strcmp(name, "quality")) {
@@ -263,20 +264,26 @@ static moesaic_status drop_read(const json_value *object, struct recipe_drop *dr
 
 static moesaic_status overlay_read(const json_value *root, struct recipe *recipe, moesaic_error *error) {
     static const char *const known[] = {"schema", "preset",     "experts",    "attention", "embedding",
-                                        "head",   "min_tokens", "exceptions", "drop",      NULL};
+                                        "head",   "min_tokens", "exceptions", "drop",      "rare",
+                                        "rare_share", NULL};
     const struct {
         const char *key;
         struct recipe_matrix *matrix;
     } parts[] = {{"experts", &recipe->experts},
+                 {"rare", &recipe->rare},
                  {"attention", &recipe->attention},
                  {"embedding", &recipe->embedding},
                  {"head", &recipe->head}};
     moesaic_status status = keys_check(root, "recipe", known, error);
-    for (size_t i = 0; !status && i < 4; i++)
+    recipe->embedding_given = json_get(root, "embedding") != NULL;
+    recipe->head_given = json_get(root, "head") != NULL;
+    for (size_t i = 0; !status && i < sizeof parts / sizeof *parts; i++)
         if (json_get(root, parts[i].key))
             status = matrix_read(json_get(root, parts[i].key), parts[i].key, parts[i].matrix, error);
     if (!status && (recipe->embedding.prune || recipe->embedding.quant == QUANT_GPTQ))
         status = refuse(error, "embedding", "quant", "rows are looked up, not multiplied: none, rtn or clip, unpruned");
+    if (!status)
+        status = number_read(root, "recipe", "rare_share", 0, 1, &recipe->rare_share, error);
     if (!status)
         status = count_read(root, "recipe", "min_tokens", 0, 1e6, &recipe->min_tokens, error);
     if (!status)
@@ -364,6 +371,9 @@ json_value *recipe_json(const struct recipe *r) {
              json_put(root, "attention", matrix_json(&r->attention)) &
              json_put(root, "embedding", matrix_json(&r->embedding)) & json_put(root, "head", matrix_json(&r->head)) &
              json_put(root, "min_tokens", json_make_integer(r->min_tokens));
+    if (r->rare_share > 0)
+        whole &= json_put(root, "rare", matrix_json(&r->rare)) &
+                 json_put(root, "rare_share", json_make_real(r->rare_share));
     if (r->drop.share > 0)
         whole &= json_put(root, "drop", drop_json(&r->drop));
     for (size_t i = 0; i < r->exceptions; i++)
@@ -375,16 +385,26 @@ json_value *recipe_json(const struct recipe *r) {
     return NULL;
 }
 
+moesaic_status recipe_tie(struct recipe *r, moesaic_error *error) {
+    const struct recipe_matrix *e = &r->embedding, *h = &r->head;
+    bool differ = e->format != h->format || (e->quant && e->group != h->group);
+    if (r->embedding_given && r->head_given && differ)
+        return refuse(error, "", "embedding", "this model's head is its embedding: one format for both");
+    r->embedding = r->head_given ? r->head : r->embedding;
+    r->head = r->embedding;
+    return MOESAIC_OK;
+}
+
 /* ---- questions ------------------------------------------------------------------------------------------------------
  */
 
-const struct recipe_matrix *recipe_of_expert(const struct recipe *r, uint32_t layer, uint32_t expert) {
+const struct recipe_matrix *recipe_of_expert(const struct recipe *r, uint32_t layer, uint32_t expert, double load) {
     for (size_t i = r->exceptions; i-- > 0;) {
         const struct recipe_exception *e = &r->exception[i];
         if (layer >= e->layer_begin && layer < e->layer_end && expert >= e->expert_begin && expert < e->expert_end)
             return &e->matrix;
     }
-    return &r->experts;
+    return expert != UINT32_MAX && load < r->rare_share ? &r->rare : &r->experts;
 }
 
 bool recipe_wants_hessian(const struct recipe_matrix *m) {
