@@ -4,7 +4,7 @@
 
 #include "compress_internal.h"
 
-enum { SEARCH_STEPS = 40, SEARCH_POLISH = 2 };
+enum { SEARCH_STEPS = 40, SEARCH_POLISH = 2, SAMPLE_ROWS = 8 };
 
 /* With the largest scale at 2^10 in FP16's terms, groups 2^24 times smaller still have normal scales. */
 float compress_factor(float largest, number_format format) {
@@ -30,85 +30,108 @@ uint16_t scale_round(double scale, double factor, double *ret_step) {
     return bits;
 }
 
-/* The kept weights of one row and group. */
+/* The weights of one group in a few rows, side by side so that a vector works on all rows at once. Pruned weights and
+ * rows beyond the last have weight and importance 0, which add nothing to any sum. */
 struct scale_sample {
-    double w[JOB_GROUP_MAX], h[JOB_GROUP_MAX];
     size_t count;
-    double extreme; /* the weight of the largest magnitude, with its sign */
+    double w[JOB_GROUP_MAX][SAMPLE_ROWS], h[JOB_GROUP_MAX][SAMPLE_ROWS];
+    double extreme[SAMPLE_ROWS]; /* each row's weight of the largest magnitude, with its sign */
 };
 
 static void sample_gather(const struct compress_job *job, const double *weights, size_t group, size_t row,
                           struct scale_sample *sample) {
     size_t begin = group * job->options->group, end = begin + job->options->group;
-    sample->count = 0;
-    sample->extreme = 0.0;
-    for (size_t k = begin; k < end && k < job->cols; k++) {
-        if (job->mask != NULL && !job->mask[k * job->rows + row])
-            continue;
-        double w = weights[k * job->rows + row];
-        sample->w[sample->count] = w;
-        sample->h[sample->count++] = job->h[k * job->cols + k];
-        if (fabs(w) > fabs(sample->extreme))
-            sample->extreme = w;
+    *sample = (struct scale_sample){.count = (job->cols < end ? job->cols : end) - begin};
+    for (size_t k = 0; k < sample->count; k++) {
+        for (size_t r = 0; r < SAMPLE_ROWS && row + r < job->rows; r++) {
+            size_t i = (begin + k) * job->rows + row + r;
+            if (job->mask != NULL && !job->mask[i])
+                continue;
+            sample->w[k][r] = weights[i];
+            sample->h[k][r] = job->h[(begin + k) * (job->cols + 1)];
+            if (fabs(weights[i]) > fabs(sample->extreme[r]))
+                sample->extreme[r] = weights[i];
+        }
     }
 }
 
-/* Squared error of the sample with this step; also the least-squares step for the codes it chose. */
-static double sample_error(const struct scale_sample *sample, double step, int low, int high, double *ret_fitted) {
-    double error = 0.0, top = 0.0, bottom = 0.0;
-    for (size_t i = 0; i < sample->count; i++) {
-        double code = code_nearest(sample->w[i], step, low, high), miss = sample->w[i] - code * step;
-        error += sample->h[i] * miss * miss;
-        top += sample->h[i] * sample->w[i] * code;
-        bottom += sample->h[i] * code * code;
-    }
-    *ret_fitted = bottom > 0.0 ? top / bottom : step;
-    return error;
-}
-
-/* Best scale found so far for one sample. */
-struct scale_best {
-    double error, step, fitted;
-    uint16_t bits;
+/* A scale for each row: what it stores, what it loses, and the least-squares scale for the codes it chooses. */
+struct scale_choice {
+    uint16_t bits[SAMPLE_ROWS];
+    double step[SAMPLE_ROWS], error[SAMPLE_ROWS], fitted[SAMPLE_ROWS];
 };
 
-static bool scale_try(const struct compress_job *job, const struct scale_sample *sample, double scale,
-                      struct scale_best *best) {
-    struct scale_best candidate;
-    candidate.bits = scale_round(scale, job->factor, &candidate.step);
-    candidate.error = sample_error(sample, candidate.step, job->low, job->high, &candidate.fitted);
-    if (!(candidate.error < best->error))
-        return false;
-    *best = candidate;
-    return true;
+static void choice_measure(const struct scale_sample *sample, int low, int high, struct scale_choice *choice) {
+    double error[SAMPLE_ROWS] = {0}, top[SAMPLE_ROWS] = {0}, bottom[SAMPLE_ROWS] = {0};
+    for (size_t k = 0; k < sample->count; k++) {
+        for (size_t r = 0; r < SAMPLE_ROWS; r++) {
+            double w = sample->w[k][r], h = sample->h[k][r];
+            double code = code_nearest(w, choice->step[r], low, high), miss = w - code * choice->step[r];
+            error[r] += h * miss * miss;
+            top[r] += h * w * code;
+            bottom[r] += h * code * code;
+        }
+    }
+    for (size_t r = 0; r < SAMPLE_ROWS; r++) {
+        choice->error[r] = error[r];
+        choice->fitted[r] = bottom[r] > 0.0 ? top[r] / bottom[r] : choice->step[r];
+    }
+}
+
+/* Tries scale[r] * clip in every row and keeps it where it is better than the best so far. */
+static void choice_try(const struct compress_job *job, const struct scale_sample *sample, const double *scale,
+                       double clip, struct scale_choice *best) {
+    struct scale_choice tried;
+    for (size_t r = 0; r < SAMPLE_ROWS; r++)
+        tried.bits[r] = scale_round(clip * scale[r], job->factor, &tried.step[r]);
+    choice_measure(sample, job->low, job->high, &tried);
+    for (size_t r = 0; r < SAMPLE_ROWS; r++) {
+        if (!(tried.error[r] < best->error[r]))
+            continue;
+        best->bits[r] = tried.bits[r];
+        best->step[r] = tried.step[r];
+        best->error[r] = tried.error[r];
+        best->fitted[r] = tried.fitted[r];
+    }
 }
 
 /* Codes reach one further down than up. So two families of scales are tried at each step of clipping: one that puts the
  * extreme weight at `high`, and one, with the sign that fits, that puts it at `low`. The best is polished by the
  * least-squares scale of its own codes. */
-static void scale_search(const struct compress_job *job, const struct scale_sample *sample, struct scale_best *best) {
-    double plain = fabs(sample->extreme) / job->high, turned = sample->extreme / job->low;
-    scale_try(job, sample, plain, best);
+static void scale_search(const struct compress_job *job, const struct scale_sample *sample, struct scale_choice *best) {
+    double plain[SAMPLE_ROWS], turned[SAMPLE_ROWS], fitted[SAMPLE_ROWS];
+    for (size_t r = 0; r < SAMPLE_ROWS; r++) {
+        plain[r] = fabs(sample->extreme[r]) / job->high;
+        turned[r] = sample->extreme[r] / job->low;
+        best->error[r] = INFINITY;
+    }
+    choice_try(job, sample, plain, 1.0, best);
     for (int i = 0; i < SEARCH_STEPS; i++) {
         double clip = 1.05 - i * (0.7 / (SEARCH_STEPS - 1));
-        scale_try(job, sample, clip * plain, best);
-        scale_try(job, sample, clip * turned, best);
+        choice_try(job, sample, plain, clip, best);
+        choice_try(job, sample, turned, clip, best);
     }
-    for (int i = 0; i < SEARCH_POLISH && scale_try(job, sample, best->fitted, best); i++)
-        continue;
+    for (int i = 0; i < SEARCH_POLISH; i++) {
+        for (size_t r = 0; r < SAMPLE_ROWS; r++)
+            fitted[r] = best->fitted[r];
+        choice_try(job, sample, fitted, 1.0, best);
+    }
 }
 
 void scale_group(struct compress_job *job, const double *weights, size_t group) {
     struct scale_sample sample;
-    for (size_t row = 0; row < job->rows; row++) {
-        struct scale_best best = {.error = INFINITY};
+    struct scale_choice choice = {0};
+    for (size_t row = 0; row < job->rows; row += SAMPLE_ROWS) {
         sample_gather(job, weights, group, row, &sample);
-        if (job->options->quant == QUANT_RTN)
-            best.bits = scale_round(fabs(sample.extreme) / job->high, job->factor, &best.step);
-        else if (sample.extreme != 0.0)
-            scale_search(job, &sample, &best);
-        job->scales[group * job->rows + row] = best.bits;
-        job->steps[group * job->rows + row] = best.step;
+        if (job->options->quant != QUANT_RTN)
+            scale_search(job, &sample, &choice);
+        for (size_t r = 0; r < SAMPLE_ROWS && row + r < job->rows; r++) {
+            size_t at = group * job->rows + row + r;
+            if (job->options->quant == QUANT_RTN)
+                choice.bits[r] = scale_round(fabs(sample.extreme[r]) / job->high, job->factor, &choice.step[r]);
+            job->scales[at] = choice.bits[r];
+            job->steps[at] = choice.step[r];
+        }
     }
 }
 
