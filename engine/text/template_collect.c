@@ -141,7 +141,7 @@ static bool dict_grow(struct tstate *s, struct tdict *dict) {
 }
 
 bool template_dict_set(struct tstate *s, struct tdict *dict, struct tvalue key, struct tvalue v) {
-    uint64_t hash;
+    uint64_t hash = 0;
     size_t at;
     if (!hash_value(s, key, &hash) || !dict_lookup(s, dict, key, hash, &at))
         return false;
@@ -163,7 +163,7 @@ bool template_dict_set_text(struct tstate *s, struct tdict *dict, const char *ke
 }
 
 bool template_dict_find(struct tstate *s, const struct tdict *dict, struct tvalue key, const struct tpair **ret) {
-    uint64_t hash;
+    uint64_t hash = 0;
     size_t at;
     if (!hash_value(s, key, &hash) || !dict_lookup(s, dict, key, hash, &at))
         return false;

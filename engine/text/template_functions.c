@@ -51,7 +51,7 @@ static bool build_dict(struct tstate *s, const char *name, const struct tcall *c
 
 static bool function_dict(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     (void)self;
-    struct tdict *dict;
+    struct tdict *dict = NULL;
     if (!build_dict(s, "dict", call, &dict))
         return false;
     *ret = (struct tvalue){.kind = TV_DICT, .dict = dict};
@@ -71,7 +71,7 @@ bool template_namespace_name(struct tstate *s, struct tvalue name) {
 
 static bool function_namespace(struct tstate *s, struct tvalue self, const struct tcall *call, struct tvalue *ret) {
     (void)self;
-    struct tdict *dict;
+    struct tdict *dict = NULL;
     if (!build_dict(s, "dict", call, &dict))
         return false;
     for (size_t i = 0; i < dict->count; i++)

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 static const char *joined(const char *folder, const char *name) {
-    static char buffers[4][1024];
+    static char buffers[4][2048];
     static unsigned turn;
     char *buffer = buffers[turn++ % 4];
     snprintf(buffer, sizeof buffers[0], "%s/%s", folder, name);
