@@ -33,7 +33,7 @@ need_packages() {
     DEBIAN_FRONTEND=noninteractive $as_root apt-get install -q -y --no-install-recommends $missing >/dev/null
 }
 
-# build FOLDER OPTION...: configures FOLDER where it is new, and builds it.
+# build FOLDER OPTION...: configures FOLDER where it is new, and builds it, or of it what $build_targets names.
 build() {
     local folder=$1
     shift
@@ -44,5 +44,6 @@ build() {
         meson setup "$folder" "$@" >"$folder.log" 2>&1 || { cat "$folder.log" >&2; return 1; }
         rm -f "$folder.log"
     fi
-    ninja -C "$folder" --quiet
+    # shellcheck disable=SC2086 # the list is words
+    ninja -C "$folder" --quiet ${build_targets:-}
 }
