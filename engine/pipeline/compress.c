@@ -39,7 +39,7 @@ static moesaic_status parts_resume(struct compressor *c, moesaic_error *error) {
             (moesaic_compressed_part){.layer = c->layer,
                                       .expert = (int32_t)expert,
                                       .source = routed ? (int32_t)source : -1,
-                                      .method = recipe_method_name(recipe),
+                                      .method = recipe_method_name(recipe, routed && reshape_narrows(c)),
                                       .format = recipe_format_name(recipe),
                                       .density = json_number(json_get(note, "density")),
                                       .tokens = tokens,

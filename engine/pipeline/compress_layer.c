@@ -85,13 +85,6 @@ static moesaic_status attention_compress(struct compressor *c, moesaic_error *er
 /* ---- feed-forwards --------------------------------------------------------------------------------------------------
  */
 
-/* The calibration tokens of one feed-forward, in the order of the text, with their routing weights. */
-struct reached {
-    uint32_t *token;
-    float *weight;
-    size_t count;
-};
-
 static moesaic_status reached_allocate(struct reached *r, size_t capacity, moesaic_error *error) {
     r->token = calloc(capacity, sizeof *r->token);
     r->weight = calloc(capacity, sizeof *r->weight);
@@ -151,11 +144,10 @@ static const struct ffn_weights *ffn_source(const struct compressor *c, uint32_t
 
 enum { INNER_ROWS = 256 };
 
-/* Statistics of what the down matrix sees: act(gate x) * up x with the compressed gate and up, in blocks of tokens. */
-static moesaic_status inner_collect(const struct compressor *c, const struct packed_ffn *ffn, const struct reached *r,
-                                    const struct ffn_weights *old, struct calib_stats *stats, moesaic_error *error) {
-    size_t width = c->config->hidden, inner = ffn->gate.weight.rows;
-    struct ffn_weights weights = {ffn->gate.weight, ffn->up.weight, old->down, old->gate_bias, old->up_bias, NULL};
+/* In blocks of tokens. */
+moesaic_status inner_collect(const struct compressor *c, const struct ffn_weights *weights, const struct reached *r,
+                             struct calib_stats *stats, moesaic_error *error) {
+    size_t width = c->config->hidden, inner = weights->gate.rows;
     float *x = calloc(INNER_ROWS * width, sizeof *x), *out = calloc(INNER_ROWS * inner, sizeof *out);
     moesaic_status status =
         x && out ? MOESAIC_OK : status_no_memory(error, "inner activations", INNER_ROWS * inner * 4);
@@ -163,7 +155,7 @@ static moesaic_status inner_collect(const struct compressor *c, const struct pac
         size_t rows = r->count - first < INNER_ROWS ? r->count - first : INNER_ROWS;
         for (size_t i = 0; i < rows; i++)
             memcpy(x + i * width, c->ffn_input + r->token[first + i] * width, width * sizeof *x);
-        status = expert_ffn_inner(&weights, c->config->activation, x, rows, width, inner, out, error);
+        status = expert_ffn_inner(weights, c->config->activation, x, rows, width, inner, out, error);
         if (!status)
             calib_add(stats, out, inner, NULL, r->weight + first, rows, 0, stats->cols);
     }
@@ -177,8 +169,14 @@ static moesaic_status ffn_compress(const struct compressor *c, const struct reci
     const struct ffn_weights *old = ffn_source(c, expert);
     bool looks = recipe_wants_activations(recipe), hessian = recipe_wants_hessian(recipe);
     struct reached r = {0};
+    struct narrowed narrowed = {0};
     struct calib_stats *in = NULL, *inner = NULL;
     moesaic_status status = reached_make(c, expert, ffn, &r, error);
+    bool narrows = reshape_narrows(c) && expert < c->config->experts;
+    if (!status && narrows)
+        status = narrowed_make(c, old, &r, &narrowed, error);
+    if (narrows)
+        old = &narrowed.weights;
     if (!status && looks)
         status = calib_stats_create(old->gate.cols, hessian, &in, error);
     if (!status && looks)
@@ -190,11 +188,16 @@ static moesaic_status ffn_compress(const struct compressor *c, const struct reci
     calib_stats_destroy(in);
     if (!status && looks)
         status = calib_stats_create(old->down.cols, hessian, &inner, error);
+    /* With the compressed gate and up. */
+    struct ffn_weights new = {ffn->gate.weight, ffn->up.weight, old->down, old->gate_bias, old->up_bias, NULL};
     if (!status && looks)
-        status = inner_collect(c, ffn, &r, old, inner, error);
+        status = inner_collect(c, &new, &r, inner, error);
     if (!status)
         status = packed_make(&old->down, recipe, inner, &ffn->down, error);
+    if (!status && narrows)
+        status = narrowed_take(&narrowed, ffn, error);
     calib_stats_destroy(inner);
+    narrowed_done(&narrowed);
     free(r.weight);
     free(r.token);
     return status;
@@ -238,7 +241,7 @@ static void part_record(struct compressor *c, uint32_t expert) {
     c->part[c->parts++] = (moesaic_compressed_part){.layer = c->layer,
                                                     .expert = routed ? (int32_t)expert : -1,
                                                     .source = routed ? (int32_t)c->kept[expert] : -1,
-                                                    .method = recipe_method_name(recipe),
+                                                    .method = recipe_method_name(recipe, routed && reshape_narrows(c)),
                                                     .format = recipe_format_name(recipe),
                                                     .density = (f->gate.density + f->up.density + f->down.density) / 3,
                                                     .tokens = f->tokens,
@@ -300,7 +303,7 @@ moesaic_status compress_layer(struct compressor *c, moesaic_error *error) {
         status = attention_compress(c, error);
     if (!status)
         status = calibrate_pass(c, &c->new_layer, false, true, false, error);
-    if (!status && c->shape && c->new_layer.experts)
+    if (!status && reshape_drops(c) && c->new_layer.experts)
         status = reshape_choose(c, error);
     if (!status)
         status = ffns_compress(c, error);
@@ -331,7 +334,7 @@ moesaic_status resume_layer(struct compressor *c, moesaic_error *error) {
     for (size_t i = 0; !status && i < 4; i++)
         status = matrix_back(c, layer_tensor_name(c->config, c->layer, names[i], name), &c->matrices[i], attention[i],
                              error);
-    if (!status && c->shape && new->experts)
+    if (!status && reshape_drops(c) && new->experts)
         status = reshape_layer(c, error);
     for (size_t job = 0; !status && job < ffn_jobs(c); job++) {
         uint32_t expert = ffn_of_job(c, job);

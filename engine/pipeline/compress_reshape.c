@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A smaller shape for the model: whole experts of each layer go, the others are renumbered, config.json follows. */
+/* A smaller shape for the model: experts of each layer go, the others are renumbered, config.json follows. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,26 +12,71 @@ enum { BLOCK_ROWS = 256 };
 /* ---- the shape ------------------------------------------------------------------------------------------------------
  */
 
-moesaic_status reshape_begin(struct compressor *c, moesaic_error *error) {
-    const struct recipe_drop *drop = &c->recipe.drop;
+bool reshape_drops(const struct compressor *c) { return c->config->experts < model_config(c->model)->experts; }
+
+bool reshape_narrows(const struct compressor *c) {
+    return c->config->moe_intermediate < model_config(c->model)->moe_intermediate;
+}
+
+static moesaic_status experts_count(const struct compressor *c, uint32_t *ret_count, moesaic_error *error) {
     uint32_t experts = c->config->experts;
-    uint32_t keep = (uint32_t)llround((double)experts * (1 - drop->share));
-    if (drop->share > 0 && (keep == 0 || keep < c->config->top_k))
+    uint32_t keep = (uint32_t)llround((double)experts * (1 - c->recipe.drop.share));
+    if (c->recipe.drop.share > 0 && (keep == 0 || keep < c->config->top_k))
         return status_set(error, MOESAIC_E_USAGE, "recipe: drop.share: %u of %u experts would stay, a token uses %u",
                           keep, experts, c->config->top_k);
-    c->kept = calloc((size_t)experts + 1, sizeof *c->kept);
-    c->saliency = calloc((size_t)experts + 1, sizeof *c->saliency);
+    *ret_count = keep;
+    return MOESAIC_OK;
+}
+
+/* Whole groups of the quantized down matrix where the checkpoint has whole groups, so that none is padding. */
+static moesaic_status neurons_count(const struct compressor *c, uint32_t *ret_count, moesaic_error *error) {
+    const struct recipe_matrix *m = &c->recipe.experts;
+    uint32_t neurons = c->config->moe_intermediate, unit = m->quant && neurons % m->group == 0 ? m->group : 16;
+    double share = c->recipe.neurons;
+    *ret_count = neurons;
+    if (share == 0)
+        return MOESAIC_OK;
+    size_t keep = neuron_count((size_t)neurons * 16 / unit, 1 - share) * (unit / 16);
+    if (keep >= neurons)
+        return status_set(error, MOESAIC_E_USAGE, "recipe: neurons.share: all %u neurons would stay, which go by %u",
+                          neurons, unit);
+    *ret_count = (uint32_t)keep;
+    return MOESAIC_OK;
+}
+
+/* Mixtral's and OLMoE's experts go by the name of the dense feed-forward that these models do not have. */
+static bool intermediate_shared(const struct model_config *config) {
+    return config->family == FAMILY_MIXTRAL || config->family == FAMILY_OLMOE;
+}
+
+static moesaic_status kept_allocate(struct compressor *c, moesaic_error *error) {
+    size_t experts = c->config->experts;
+    c->kept = calloc(experts + 1, sizeof *c->kept);
+    c->saliency = calloc(experts + 1, sizeof *c->saliency);
     if (!c->kept || !c->saliency)
         return status_no_memory(error, "compress", experts * (sizeof *c->kept + sizeof *c->saliency));
     for (uint32_t e = 0; e < experts; e++)
         c->kept[e] = e;
-    if (keep == experts)
-        return MOESAIC_OK;
+    return MOESAIC_OK;
+}
+
+moesaic_status reshape_begin(struct compressor *c, moesaic_error *error) {
+    uint32_t experts = 0, neurons = 0;
+    moesaic_status status = kept_allocate(c, error);
+    if (!status)
+        status = experts_count(c, &experts, error);
+    if (!status)
+        status = neurons_count(c, &neurons, error);
+    if (status || (experts == c->config->experts && neurons == c->config->moe_intermediate))
+        return status;
     c->shape = malloc(sizeof *c->shape);
     if (!c->shape)
         return status_no_memory(error, "compress", sizeof *c->shape);
     *c->shape = *c->config;
-    c->shape->experts = keep;
+    c->shape->experts = experts;
+    c->shape->moe_intermediate = neurons;
+    if (intermediate_shared(c->config))
+        c->shape->intermediate = neurons;
     c->config = c->shape;
     return MOESAIC_OK;
 }
@@ -262,23 +307,36 @@ static moesaic_status value_put(char **io_text, size_t *io_bytes, size_t at, con
     return MOESAIC_OK;
 }
 
+/* Gives the keys (the first alone where the file has none of them) a new value. */
+static moesaic_status keys_put(char **io_text, size_t *io_bytes, const char *const keys[2], uint32_t value,
+                               moesaic_error *error) {
+    bool found = false;
+    moesaic_status status = MOESAIC_OK;
+    for (int i = 0; !status && i < 2 && keys[i]; i++) {
+        size_t at = value_find(*io_text, *io_bytes, keys[i]);
+        found |= at > 0;
+        if (at)
+            status = value_put(io_text, io_bytes, at, keys[i], value, error);
+    }
+    return status || found ? status : value_put(io_text, io_bytes, 0, keys[0], value, error);
+}
+
 moesaic_status reshape_config(const struct compressor *c, const void *data, size_t bytes, char **ret_text,
                               size_t *ret_bytes, moesaic_error *error) {
-    static const char *const keys[] = {"num_experts", "num_local_experts"};
+    bool mixtral = c->config->family == FAMILY_MIXTRAL;
+    const char *const experts[] = {mixtral ? "num_local_experts" : "num_experts",
+                                   mixtral ? "num_experts" : "num_local_experts"};
+    const char *const neurons[] = {
+        intermediate_shared(c->config) ? "intermediate_size" : "moe_intermediate_size", NULL};
     char *text = malloc(bytes + 1);
     if (!text)
         return status_no_memory(error, "config.json", bytes);
     memcpy(text, data, bytes);
-    bool found = false;
     moesaic_status status = MOESAIC_OK;
-    for (int i = 0; !status && i < 2; i++) {
-        size_t at = value_find(text, bytes, keys[i]);
-        found |= at > 0;
-        if (at)
-            status = value_put(&text, &bytes, at, keys[i], c->config->experts, error);
-    }
-    if (!status && !found)
-        status = value_put(&text, &bytes, 0, keys[c->config->family == FAMILY_MIXTRAL], c->config->experts, error);
+    if (reshape_drops(c))
+        status = keys_put(&text, &bytes, experts, c->config->experts, error);
+    if (!status && reshape_narrows(c))
+        status = keys_put(&text, &bytes, neurons, c->config->moe_intermediate, error);
     if (status) {
         free(text);
         return status;

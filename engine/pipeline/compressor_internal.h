@@ -21,6 +21,22 @@ struct packed_ffn {
     uint64_t tokens, forced;
 };
 
+/* The calibration tokens of one feed-forward, in the order of the text, with their routing weights. */
+struct reached {
+    uint32_t *token;
+    float *weight;
+    size_t count;
+};
+
+/* An expert of the checkpoint with fewer intermediate neurons, in floats. */
+struct narrowed {
+    struct ffn_weights weights; /* over gate, up and down */
+    float *gate, *up, *down;
+    uint32_t *kept;       /* rows of the old gate and up that stay, rising */
+    double share;         /* of the neurons that stay */
+    double error, energy; /* of down without the others, as in compress_result */
+};
+
 /* Memory in use at once, beside the mapped checkpoint and a window's step: hidden states and feed-forward inputs of the
  * whole text (8 bytes x tokens x hidden), the routing, one layer in its new form, and for each thread one matrix at
  * work (quant/compress.h) with two Hessians. */
@@ -31,7 +47,7 @@ struct compressor {
     struct recipe recipe;
     struct team *team;
     struct forward *forward;
-    struct model_config *shape; /* with fewer experts; NULL: that of the checkpoint */
+    struct model_config *shape; /* fewer experts or neurons; NULL: that of the checkpoint */
     struct model *view;         /* the model in that shape, and */
     struct forward *reshaped;   /* what runs its layers */
     bool in_shape;              /* the layer at hand has it already */
@@ -89,7 +105,8 @@ void calibrate_end(struct compressor *c);
 
 /* ---- another shape (compress_reshape.c) ---- */
 
-/* Works out the artifact's shape from the recipe. USAGE when fewer experts would stay than a token uses. */
+/* Works out the artifact's shape from the recipe. USAGE when fewer experts would stay than a token uses, or when no
+ * neuron would go. */
 moesaic_status reshape_begin(struct compressor *c, moesaic_error *error);
 /* Makes what runs layers of that shape; nothing where it is the checkpoint's. */
 moesaic_status reshape_forward(struct compressor *c, const struct forward_options *options, moesaic_error *error);
@@ -101,14 +118,30 @@ moesaic_status reshape_layer(struct compressor *c, moesaic_error *error);
 moesaic_status reshape_config(const struct compressor *c, const void *data, size_t bytes, char **ret_text,
                               size_t *ret_bytes, moesaic_error *error);
 void reshape_end(struct compressor *c);
+/* Whether experts are dropped, and whether those that stay become narrower. */
+bool reshape_drops(const struct compressor *c);
+bool reshape_narrows(const struct compressor *c);
+
+/* ---- narrower experts (compress_neurons.c) ---- */
+
+/* The checkpoint's expert `old` with the artifact's number of neurons, chosen and fitted by what reached it. */
+moesaic_status narrowed_make(const struct compressor *c, const struct ffn_weights *old, const struct reached *reached,
+                             struct narrowed *ret_narrowed, moesaic_error *error);
+/* Makes what was packed from it independent of it, its errors and densities those against the whole expert. */
+moesaic_status narrowed_take(const struct narrowed *narrowed, struct packed_ffn *ffn, moesaic_error *error);
+void narrowed_done(struct narrowed *narrowed); /* accepts a zeroed struct */
 
 /* ---- one layer (compress_layer.c) ---- */
 
 /* Runs the jobs 0 .. count - 1 on the team, taken by ticket; the first that fails stops the rest. */
 moesaic_status compress_jobs(struct compressor *c, size_t count,
                              moesaic_status (*run)(struct compressor *, size_t, moesaic_error *), moesaic_error *error);
+
 /* Calibration tokens of an expert over those of an even load. */
 double compress_load(const struct compressor *c, uint64_t tokens);
+/* Adds what the down matrix sees of the tokens `reached`: act(gate x) * up x. */
+moesaic_status inner_collect(const struct compressor *c, const struct ffn_weights *weights,
+                             const struct reached *reached, struct calib_stats *stats, moesaic_error *error);
 /* Compresses the layer at hand, moves the hidden states through it, writes its runs and frees its matrices. */
 moesaic_status compress_layer(struct compressor *c, moesaic_error *error);
 /* Reads the finished layer at hand back and moves the hidden states through it. */

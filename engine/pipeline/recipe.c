@@ -262,9 +262,17 @@ static moesaic_status drop_read(const json_value *object, struct recipe_drop *dr
     return status;
 }
 
+static moesaic_status neurons_read(const json_value *object, double *io_share, moesaic_error *error) {
+    static const char *const known[] = {"share", NULL};
+    if (!object)
+        return MOESAIC_OK;
+    moesaic_status status = keys_check(object, "neurons", known, error);
+    return status ? status : number_read(object, "neurons", "share", 0, 0.99, io_share, error);
+}
+
 static moesaic_status overlay_read(const json_value *root, struct recipe *recipe, moesaic_error *error) {
     static const char *const known[] = {"schema", "preset",     "experts",    "attention", "embedding",
-                                        "head",   "min_tokens", "exceptions", "drop",      "rare",
+                                        "head",   "min_tokens", "exceptions", "drop",      "neurons", "rare",
                                         "rare_share", NULL};
     const struct {
         const char *key;
@@ -288,6 +296,8 @@ static moesaic_status overlay_read(const json_value *root, struct recipe *recipe
         status = count_read(root, "recipe", "min_tokens", 0, 1e6, &recipe->min_tokens, error);
     if (!status)
         status = drop_read(json_get(root, "drop"), &recipe->drop, error);
+    if (!status)
+        status = neurons_read(json_get(root, "neurons"), &recipe->neurons, error);
     return status ? status : exceptions_read(json_get(root, "exceptions"), recipe, error);
 }
 
@@ -376,6 +386,10 @@ json_value *recipe_json(const struct recipe *r) {
                  json_put(root, "rare_share", json_make_real(r->rare_share));
     if (r->drop.share > 0)
         whole &= json_put(root, "drop", drop_json(&r->drop));
+    if (r->neurons > 0) {
+        json_value *neurons = json_make_object();
+        whole &= json_put(neurons, "share", json_make_real(r->neurons)) & json_put(root, "neurons", neurons);
+    }
     for (size_t i = 0; i < r->exceptions; i++)
         whole &= json_push(exceptions, exception_json(&r->exception[i]));
     whole &= json_put(root, "exceptions", exceptions);
@@ -415,13 +429,19 @@ bool recipe_wants_activations(const struct recipe_matrix *m) {
     return recipe_wants_hessian(m) || m->prune == PRUNE_WANDA || m->quant == QUANT_CLIP;
 }
 
-const char *recipe_method_name(const struct recipe_matrix *m) {
-    static const char *const names[PRUNES][QUANTS] = {
-        {"none", "rtn", "clip", "gptq"},
-        {"magnitude", "magnitude+rtn", "magnitude+clip", "magnitude+gptq"},
-        {"wanda", "wanda+rtn", "wanda+clip", "wanda+gptq"},
-        {"sparsegpt", "sparsegpt+rtn", "sparsegpt+clip", "sparsegpt+gptq"}};
-    return names[m->prune][m->quant];
+const char *recipe_method_name(const struct recipe_matrix *m, bool narrowed) {
+    static const char *const names[2][PRUNES][QUANTS] = {
+        {{"none", "rtn", "clip", "gptq"},
+         {"magnitude", "magnitude+rtn", "magnitude+clip", "magnitude+gptq"},
+         {"wanda", "wanda+rtn", "wanda+clip", "wanda+gptq"},
+         {"sparsegpt", "sparsegpt+rtn", "sparsegpt+clip", "sparsegpt+gptq"}},
+        {{"structured", "structured+rtn", "structured+clip", "structured+gptq"},
+         {"structured+magnitude", "structured+magnitude+rtn", "structured+magnitude+clip",
+          "structured+magnitude+gptq"},
+         {"structured+wanda", "structured+wanda+rtn", "structured+wanda+clip", "structured+wanda+gptq"},
+         {"structured+sparsegpt", "structured+sparsegpt+rtn", "structured+sparsegpt+clip",
+          "structured+sparsegpt+gptq"}}};
+    return names[narrowed][m->prune][m->quant];
 }
 
 const char *recipe_format_name(const struct recipe_matrix *m) {

@@ -33,6 +33,7 @@ struct recipe_drop {
 
 struct recipe {
     struct recipe_drop drop;
+    double neurons; /* share of every routed expert's intermediate neurons that goes; 0: none */
     struct recipe_matrix experts; /* of routed, shared and dense feed-forwards */
     struct recipe_matrix rare;    /* of routed experts that less than rare_share of an even load reaches */
     double rare_share;            /* 0: none */
@@ -60,8 +61,8 @@ const struct recipe_matrix *recipe_of_expert(const struct recipe *recipe, uint32
 /* Whether the method looks at second-order statistics, or at any activations at all. */
 bool recipe_wants_hessian(const struct recipe_matrix *matrix);
 bool recipe_wants_activations(const struct recipe_matrix *matrix);
-/* "sparsegpt+gptq", "clip", ... and "int4-mask-g64": static strings. */
-const char *recipe_method_name(const struct recipe_matrix *matrix);
+/* "sparsegpt+gptq", "clip", ..., behind "structured+" where neurons went, and "int4-mask-g64": static strings. */
+const char *recipe_method_name(const struct recipe_matrix *matrix, bool narrowed);
 const char *recipe_format_name(const struct recipe_matrix *matrix);
 
 #endif

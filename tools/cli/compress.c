@@ -18,7 +18,7 @@ static const struct option_spec options[] = {
      "whole experts of every layer: reap, frequency or random, and the share to drop", &drop},
     {"seed", 0, OPTION_INT, "S", "of random choices", &seed, 0, 9e15},
     {"prune", 0, OPTION_TEXT, "METHOD:SHARE",
-     "experts: magnitude, wanda or sparsegpt, and the share to remove or 2:4, 4:8", &prune},
+     "experts: magnitude, wanda, sparsegpt or structured, and the share to remove or 2:4, 4:8", &prune},
     {"quant", 0, OPTION_TEXT, "METHOD:FORMAT",
      "experts: none, or rtn, clip or gptq, and int8, int4, int3 or int2 with -gN", &quant},
     {"attention", 0, OPTION_TEXT, "FORMAT", "attention: bf16, int8, int4-g64, ...", &attention},
@@ -57,7 +57,8 @@ static int set_drop(json_t *recipe) {
     return EXIT_DONE;
 }
 
-static int set_prune(json_t *experts) {
+static int set_prune(json_t *recipe) {
+    json_t *experts = part_of(recipe, "experts");
     const char *colon = strchr(prune, ':');
     if (!strcmp(prune, "none")) {
         json_object_set_new(experts, "prune", json_string("none"));
@@ -66,15 +67,22 @@ static int set_prune(json_t *experts) {
     }
     if (!colon)
         return cli_usage("--prune: '%s' is not METHOD:SHARE, such as sparsegpt:0.5 or wanda:2:4", prune);
-    json_object_set_new(experts, "prune", json_stringn(prune, (size_t)(colon - prune)));
-    if (strchr(colon + 1, ':')) {
+    bool structured = !strncmp(prune, "structured:", 11);
+    if (!structured)
+        json_object_set_new(experts, "prune", json_stringn(prune, (size_t)(colon - prune)));
+    if (!structured && strchr(colon + 1, ':')) {
         json_object_set_new(experts, "pattern", json_string(colon + 1));
         return EXIT_DONE;
     }
     char *end;
     double share = strtod(colon + 1, &end);
     if (end == colon + 1 || *end || !(share >= 0 && share < 1))
-        return cli_usage("--prune: '%s' is not a share from 0 to under 1, 2:4 or 4:8", colon + 1);
+        return cli_usage("--prune: '%s' is not a share from 0 to under 1%s", colon + 1,
+                         structured ? "" : ", 2:4 or 4:8");
+    if (structured) {
+        json_object_set_new(part_of(recipe, "neurons"), "share", json_real(share));
+        return EXIT_DONE;
+    }
     json_object_set_new(experts, "density", json_real(1 - share));
     return EXIT_DONE;
 }
@@ -126,7 +134,7 @@ static int recipe_text(char **ret_text) {
     if (drop)
         status = set_drop(recipe);
     if (!status && prune)
-        status = set_prune(part_of(recipe, "experts"));
+        status = set_prune(recipe);
     if (!status && quant)
         status = set_quant(part_of(recipe, "experts"));
     if (attention)

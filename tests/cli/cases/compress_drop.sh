@@ -1,7 +1,7 @@
 # Whole experts go: the others keep their weights under new numbers, the configuration follows, and the bytes depend on
 # neither threads nor instruction set nor an interruption.
 model=$DATA/bad/_valid
-common="--calib $DATA/texts/calib.txt --calib-tokens 600 --quant none --attention bf16 --head bf16"
+common="--no-report --calib $DATA/texts/calib.txt --calib-tokens 600 --quant none --attention bf16 --head bf16"
 moesaic compress "$model" -o out.moe $common --drop-experts reap:0.5 --json >out.json
 moesaic export out.moe -o folder -q
 python3 - "$model" <<'EOF'
@@ -27,7 +27,8 @@ row = 2 * old["hidden_size"]
 router = [before["model.layers.0.mlp.gate.weight"][e * row:(e + 1) * row] for e in kept]
 print("router", after["model.layers.0.mlp.gate.weight"] == b"".join(router))
 EOF
-moesaic run out.moe --ids 1,2,3 -n 8 --ignore-eos --json | python3 -c "import json, sys; print(json.load(sys.stdin)['completion_tokens'])"
+moesaic run out.moe --ids 1,2,3 -n 8 --ignore-eos --json |
+    python3 -c "import json, sys; print(json.load(sys.stdin)['completion_tokens'])"
 for threads in 1 2; do
     MOESAIC_CPU=$([ $threads = 1 ] && echo scalar || echo avx2) \
         moesaic compress "$model" -o same.moe $common --drop-experts reap:0.5 --threads $threads -q
@@ -41,12 +42,13 @@ moesaic compress "$model" -o none.moe $common --drop-experts frequency:0.9 2>err
 moesaic compress "$model" -o none.moe $common --drop-experts often:0.5 2>err || echo "$? $(cat err)"
 moesaic compress "$model" -o none.moe $common --drop-experts reap:1 2>err || echo "$? $(cat err)"
 
-# On from where a kill stopped it, in layers of fewer experts.
-common="--calib $DATA/texts/calib.txt --calib-tokens 128 --quant rtn:int4-g64 --drop-experts reap:0.25"
+# On from where a kill stopped it, in layers of fewer and narrower experts.
+common="--no-report --calib $DATA/texts/calib.txt --calib-tokens 128 --quant rtn:int4-g64 --drop-experts reap:0.25"
+common="$common --prune structured:0.25"
 moesaic compress -o whole.moe $common -q
 moesaic compress -o killed.moe $common -q &
 pid=$!
-while [ ! -s killed.moe.partial ] || [ "$(stat -c %s killed.moe.partial)" -lt 4500000 ]; do
+while [ ! -s killed.moe.partial ] || [ "$(stat -c %s killed.moe.partial)" -lt 4000000 ]; do
     kill -0 "$pid"
     sleep 0.01
 done
