@@ -105,6 +105,12 @@ moesaic_status weight_pack(const struct quant_rows *rows, void *out, uint64_t by
  * ones as 0), mask and scales. */
 moesaic_status weight_unpack(const struct weight *weight, struct quant_rows **ret_rows, moesaic_error *error);
 
+/* A part of the rows as a weight of its own, with the same bits in its products: bytes of the rows [begin, end), and
+ * their copy to `out` (64-byte aligned, that many bytes), which *ret_weight borrows. `weight` passes weight_check;
+ * begin < end <= rows, both multiples of weight_row_unit or equal to rows. */
+uint64_t weight_cut_bytes(const struct weight *weight, uint64_t begin, uint64_t end);
+void weight_cut(const struct weight *weight, uint64_t begin, uint64_t end, void *out, struct weight *ret_weight);
+
 /* ---- activations ------------------------------------------------------------------------------------------------ */
 
 /* T rows of K floats and, where a packed weight consumes them, their INT8 form for one group size:
