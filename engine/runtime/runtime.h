@@ -210,6 +210,18 @@ void arena_free(struct arena *arena, void *block); /* accepts NULL */
 uint64_t arena_bytes(const struct arena *arena);   /* of the blocks not freed, as the backend rounds them */
 const char *arena_backend(void); /* "jemalloc" or "hwloc" */
 
+/* Bytes by the node that holds them, as the kernel says; `unknown_bytes`: pages not there, or of a node that the topology
+ * does not have. */
+struct memory_residency {
+    uint64_t node_bytes[TOPOLOGY_NODES_MAX];
+    uint64_t unknown_bytes;
+};
+/* Adds the pages behind [address, address + bytes). False, all of the rest unknown, when the kernel does not tell. */
+bool memory_residency_add(const struct topology *topology, const void *address, size_t bytes,
+                          struct memory_residency *io_residency);
+/* Advises the kernel that the whole pages inside may leave memory. They keep their content. */
+void memory_let_go(const void *address, size_t bytes);
+
 /* Plain heap memory aligned for kernels (64 bytes), zeroed; free with free(). NULL on failure or overflow. */
 void *memory_zeroed(size_t count, size_t size);
 
