@@ -104,6 +104,9 @@ moesaic_status moesaic_engine_create(moesaic_model *model, const moesaic_engine_
     engine->model = moesaic_model_retain(model);
     status = team_create(&team, &engine->team, error);
     if (!status)
+        status = place_engine_open(model->model, engine->team, o.plan_path, &engine->placed, error);
+    sched.residency = engine->placed ? engine->placed->residency : NULL;
+    if (!status)
         status = sched_create(model->model, engine->team, &sched, &engine->sched, error);
     if (status) {
         moesaic_engine_destroy(engine);
@@ -118,6 +121,7 @@ void moesaic_engine_destroy(moesaic_engine *engine) {
     if (!engine)
         return;
     sched_destroy(engine->sched);
+    place_engine_close(engine->placed);
     team_destroy(engine->team);
     moesaic_model_release(engine->model);
     free(engine);

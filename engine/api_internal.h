@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "pipeline.h"
+#include "place.h"
 
 struct moesaic_model {
     _Atomic uint32_t references;
@@ -21,6 +22,7 @@ struct moesaic_model {
 struct moesaic_engine {
     moesaic_model *model;
     struct team *team;
+    struct place_engine *placed; /* NULL: experts are mapped as they are */
     struct sched *sched;
     struct pipeline_engine pipeline;
 };

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "api_internal.h"
-#include "place.h"
 
 moesaic_status moesaic_topology_get(const moesaic_machine_options *options, moesaic_topology *ret_topology,
                                     moesaic_error *error) {
@@ -41,4 +40,11 @@ moesaic_status moesaic_place(const moesaic_model *model, const moesaic_place_opt
     if (status || !ret_result)
         free(result.node_bytes);
     return status;
+}
+
+moesaic_status moesaic_engine_placement_get(const moesaic_engine *engine, moesaic_engine_placement *ret_placement,
+                                            moesaic_error *error) {
+    moesaic_engine_placement placement = {.size = sizeof placement};
+    place_engine_describe(engine->placed, &placement);
+    return api_result(ret_placement, &placement, sizeof placement, "engine placement", error);
 }

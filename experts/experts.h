@@ -43,32 +43,62 @@ static inline const struct activations *expert_input_for(const struct expert_inp
     return &input->form[expert_form_of(weight_activation_group(weight))];
 }
 
-/* ---- dispatch: the experts of a layer and step, cut into tiles that threads take one by one ---------------------- */
+/* ---- dispatch: the experts of a layer and step, cut into tiles that threads take one by one ------------------------
+ */
 
-/* One feed-forward over n rows of the layer's input. `inner` [n, intermediate] and `out` [n, hidden] are the job's
- * own. */
+/* Rows of a feed-forward that lie together: gate and up [gate_begin, gate_end), down [down_begin, down_end). The
+ * matrices and biases hold those rows only. Threads of NUMA node `reader` take its tiles before others do. */
+struct expert_part {
+    struct ffn_weights weights;
+    uint32_t reader;
+    uint32_t gate_begin, gate_end, down_begin, down_end;
+};
+enum { EXPERT_NODES_MAX = TOPOLOGY_NODES_MAX };
+
+/* One feed-forward over n rows of the layer's input. `inner` [n, intermediate] and `out` [n, hidden] are the job's own.
+ */
 struct expert_job {
-    const struct ffn_weights *weights;
+    const struct expert_part *part; /* [parts]: together every row once */
+    uint32_t parts;
+    struct expert_part whole; /* the only part of a job that was given without any */
     size_t intermediate;
     const uint32_t *row;       /* [n] rows of the input, NULL: the rows 0 .. n - 1 */
     size_t n;
     struct expert_input inner; /* over the job's own rows; stride `intermediate` */
     float *inner_values;
-    float *out;                /* row stride hidden */
+    float *out;                  /* row stride hidden */
     _Atomic uint32_t tiles_left; /* of the up stage: who takes it to zero quantizes `inner` for `down` */
+};
+
+/* The tiles of one stage: runs of rows of parts, node by node, each node with its own tickets. */
+struct expert_run {
+    struct expert_job *job;
+    const struct expert_part *part;
+    uint32_t begin, end;  /* rows of the job */
+    uint32_t first_tile;  /* counted within the node */
+};
+struct expert_queue {
+    struct expert_run *run;
+    size_t tile_rows;
+    uint32_t node_begin[EXPERT_NODES_MAX + 1]; /* runs of a node */
+    uint32_t tiles[EXPERT_NODES_MAX];
+    struct expert_tickets {
+        _Atomic uint32_t next;
+        uint32_t apart[15]; /* nodes take theirs on cache lines of their own */
+    } tickets[EXPERT_NODES_MAX];
 };
 
 struct expert_dispatch {
     size_t hidden;
     activation_type activation;
     struct expert_job *job;
-    size_t jobs, max_jobs;
-    size_t up_rows, down_rows;           /* rows of a tile */
-    uint32_t *up_first, *down_first;     /* [jobs + 1]: first tile of each job */
-    _Atomic uint32_t next_up, next_down; /* tickets */
+    size_t jobs, max_jobs, max_runs;
+    uint32_t nodes; /* of the readers in the jobs at hand, at least 1 */
+    struct expert_queue up, down;
 };
 enum { EXPERT_TILE_ROWS_MAX = 128 };
-moesaic_status expert_dispatch_init(struct expert_dispatch *dispatch, size_t max_jobs, size_t hidden,
+/* At most `max_jobs` jobs a step, with at most `max_parts` parts together (0: one a job). */
+moesaic_status expert_dispatch_init(struct expert_dispatch *dispatch, size_t max_jobs, size_t max_parts, size_t hidden,
                                     activation_type activation, moesaic_error *error);
 void expert_dispatch_done(struct expert_dispatch *dispatch); /* accepts a zeroed struct */
 /* One thread fills a dispatch: clear, add each job, then seal, which cuts the jobs into tiles for `threads` threads.
@@ -76,12 +106,17 @@ void expert_dispatch_done(struct expert_dispatch *dispatch); /* accepts a zeroed
 void expert_dispatch_clear(struct expert_dispatch *dispatch);
 void expert_dispatch_add(struct expert_dispatch *dispatch, const struct ffn_weights *weights, size_t intermediate,
                          const uint32_t *row, size_t n, float *inner, float *out, void *scratch);
+/* The same of an expert that lies in `parts` parts, borrowed until the step is done. */
+void expert_dispatch_add_parts(struct expert_dispatch *dispatch, const struct expert_part *part, uint32_t parts,
+                               size_t intermediate, const uint32_t *row, size_t n, float *inner, float *out,
+                               void *scratch);
 void expert_dispatch_seal(struct expert_dispatch *dispatch, unsigned threads);
 /* Every thread calls `up`, then all meet at a barrier, then every thread calls `down`; each returns when no tile is
- * left. `x` is the layer's input, equal in all threads; `scratch` is the thread's own: [most rows of a job] x
- * EXPERT_TILE_ROWS_MAX floats. Outputs are disjoint: bits do not depend on who takes which tile. */
-void expert_dispatch_up(struct expert_dispatch *dispatch, const struct expert_input *x, float *scratch);
-void expert_dispatch_down(struct expert_dispatch *dispatch);
+ * left. `node` is the thread's own: its tiles come first, then those of the nodes after it. `x` is the layer's input,
+ * equal in all threads; `scratch` is the thread's own: [most rows of a job] x EXPERT_TILE_ROWS_MAX floats. Outputs are
+ * disjoint: bits depend neither on who takes which tile nor on the parts. */
+void expert_dispatch_up(struct expert_dispatch *dispatch, unsigned node, const struct expert_input *x, float *scratch);
+void expert_dispatch_down(struct expert_dispatch *dispatch, unsigned node);
 
 /* out[t, i] = act(gate x_t) * (up x_t) for x [tokens, hidden]: what down sees, by the calling thread alone, with the
  * bits of a step. Allocates its scratch. Errors: MEMORY. */

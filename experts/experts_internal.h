@@ -21,10 +21,14 @@ extern const struct expert_kernels expert_kernels_avx2, expert_kernels_avx512;
 /* The newest set that this process may use. */
 const struct expert_kernels *expert_kernels(void);
 
-/* Rows [begin, end) of act(gate x) * (up x) of one job, into its inner rows; `scratch` [n, end - begin]. */
-void expert_ffn_up(const struct expert_job *job, activation_type activation, const struct expert_input *x, size_t begin,
-                   size_t end, float *scratch);
-/* Rows [begin, end) of down(inner) of one job, into its output rows. */
-void expert_ffn_down(const struct expert_job *job, size_t hidden, size_t begin, size_t end);
+/* Rows [begin, end) of act(gate x) * (up x) of one job, all of one part, into its inner rows; `scratch`
+ * [n, end - begin]. */
+void expert_ffn_up(const struct expert_job *job, const struct expert_part *part, activation_type activation,
+                   const struct expert_input *x, size_t begin, size_t end, float *scratch);
+/* Rows [begin, end) of down(inner) of one job, all of one part, into its output rows. */
+void expert_ffn_down(const struct expert_job *job, const struct expert_part *part, size_t hidden, size_t begin,
+                     size_t end);
+/* All of a feed-forward as one part. */
+struct expert_part expert_part_whole(const struct ffn_weights *weights, size_t intermediate, size_t hidden);
 
 #endif

@@ -10,26 +10,35 @@ static void add_bias(float *out, size_t stride, size_t rows, size_t cols, const 
             expert_kernels()->add(out + r * stride, bias, cols);
 }
 
-void expert_ffn_up(const struct expert_job *job, activation_type activation, const struct expert_input *x, size_t begin,
-                   size_t end, float *scratch) {
-    const struct ffn_weights *w = job->weights;
+void expert_ffn_up(const struct expert_job *job, const struct expert_part *part, activation_type activation,
+                   const struct expert_input *x, size_t begin, size_t end, float *scratch) {
+    const struct ffn_weights *w = &part->weights;
     const struct expert_kernels *kernels = expert_kernels();
-    size_t n = job->n, width = end - begin, stride = job->intermediate;
+    size_t n = job->n, width = end - begin, stride = job->intermediate, first = part->gate_begin;
+    size_t from = begin - first, to = end - first;
     float *gate = job->inner_values + begin, *up = scratch;
-    /* weight_product writes row r of the matrix to out[r]: the scratch is shifted so that `begin` lands on its
-     * start. */
-    weight_product(&w->gate, expert_input_for(x, &w->gate), job->row, n, begin, end, job->inner_values, stride);
-    weight_product(&w->up, expert_input_for(x, &w->up), job->row, n, begin, end, up - begin, width);
-    add_bias(gate, stride, n, width, w->gate_bias ? w->gate_bias + begin : NULL);
-    add_bias(up, width, n, width, w->up_bias ? w->up_bias + begin : NULL);
+    /* weight_product writes row r of the matrix to out[r]: the scratch is shifted so that `from` lands on its start,
+     * and the part's first row on its place in the job's. */
+    weight_product(&w->gate, expert_input_for(x, &w->gate), job->row, n, from, to, job->inner_values + first, stride);
+    weight_product(&w->up, expert_input_for(x, &w->up), job->row, n, from, to, up - from, width);
+    add_bias(gate, stride, n, width, w->gate_bias ? w->gate_bias + from : NULL);
+    add_bias(up, width, n, width, w->up_bias ? w->up_bias + from : NULL);
     for (size_t i = 0; i < n; i++)
         kernels->gated[activation](gate + i * stride, up + i * width, width);
 }
 
-void expert_ffn_down(const struct expert_job *job, size_t hidden, size_t begin, size_t end) {
-    const struct ffn_weights *w = job->weights;
-    weight_product(&w->down, expert_input_for(&job->inner, &w->down), NULL, job->n, begin, end, job->out, hidden);
-    add_bias(job->out + begin, hidden, job->n, end - begin, w->down_bias ? w->down_bias + begin : NULL);
+void expert_ffn_down(const struct expert_job *job, const struct expert_part *part, size_t hidden, size_t begin,
+                     size_t end) {
+    const struct ffn_weights *w = &part->weights;
+    size_t first = part->down_begin;
+    weight_product(&w->down, expert_input_for(&job->inner, &w->down), NULL, job->n, begin - first, end - first,
+                   job->out + first, hidden);
+    add_bias(job->out + begin, hidden, job->n, end - begin, w->down_bias ? w->down_bias + begin - first : NULL);
+}
+
+struct expert_part expert_part_whole(const struct ffn_weights *weights, size_t intermediate, size_t hidden) {
+    return (struct expert_part){
+        .weights = *weights, .gate_end = (uint32_t)intermediate, .down_end = (uint32_t)hidden};
 }
 
 moesaic_status expert_ffn_inner(const struct ffn_weights *weights, activation_type activation, const float *x,
@@ -43,12 +52,13 @@ moesaic_status expert_ffn_inner(const struct ffn_weights *weights, activation_ty
         return status_no_memory(error, "inner activations", tokens * EXPERT_TILE_ROWS_MAX * sizeof *scratch);
     }
     struct expert_input input;
-    struct expert_job job = {.weights = weights, .intermediate = intermediate, .n = tokens, .inner_values = out};
+    struct expert_part part = expert_part_whole(weights, intermediate, hidden);
+    struct expert_job job = {.intermediate = intermediate, .n = tokens, .inner_values = out};
     expert_input_bind(&input, forms, x, tokens, hidden, hidden, form_bytes);
     expert_input_quantize(&input, 0, tokens);
     for (size_t begin = 0; begin < intermediate; begin += EXPERT_TILE_ROWS_MAX) {
         size_t end = intermediate - begin < EXPERT_TILE_ROWS_MAX ? intermediate : begin + EXPERT_TILE_ROWS_MAX;
-        expert_ffn_up(&job, activation, &input, begin, end, scratch);
+        expert_ffn_up(&job, &part, activation, &input, begin, end, scratch);
     }
     free(scratch);
     free(form_bytes);

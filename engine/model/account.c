@@ -97,7 +97,8 @@ void account_step(struct forward *f, uint64_t start_ns, uint64_t barrier_ns_befo
     counter_add(&counters->generated_tokens, account.generated_tokens);
     counter_add(&counters->flops_nominal, account.flops_nominal);
     counter_add(&counters->flops_executed, account.flops_executed);
-    counter_add(&counters->bytes_local, account.bytes);
+    counter_add(&counters->bytes_local, account.bytes - f->remote_bytes);
+    counter_add(&counters->bytes_remote, f->remote_bytes);
     counter_add(&counters->step_ns, clock_ns() - start_ns);
     counter_add(&counters->barrier_ns, team_barrier_ns(f->team) - barrier_ns_before);
 }

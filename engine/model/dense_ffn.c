@@ -35,9 +35,9 @@ void dense_ffn_run(struct forward *f, struct forward_worker *w, uint32_t layer, 
     if (!f->narrow) /* the input was normed by all */
         forward_meet(f, w);
     ffn_observe(f, w, layer, x);
-    expert_dispatch_up(&f->dispatch, x, w->tile);
+    expert_dispatch_up(&f->dispatch, w->node, x, w->tile);
     forward_meet(f, w);
-    expert_dispatch_down(&f->dispatch);
+    expert_dispatch_down(&f->dispatch, w->node);
     forward_meet(f, w);
 }
 

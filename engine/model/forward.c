@@ -69,8 +69,9 @@ static moesaic_status init(struct forward *f, moesaic_error *error) {
     if (!status)
         status = router_plan_init(&f->plan, f->options.max_step_tokens, config->experts, config->top_k, error);
     if (!status)
-        status = expert_dispatch_init(&f->dispatch, (size_t)config->experts + 1, config->hidden, config->activation,
-                                      error);
+        status = expert_dispatch_init(&f->dispatch, (size_t)config->experts + 1,
+                                      f->options.residency ? residency_max_parts(f->options.residency) + 1 : 0,
+                                      config->hidden, config->activation, error);
     for (uint32_t layer = 0; !status && layer < config->layers; layer++)
         f->model_forms[layer] = layer_forms_of(config, layer, &model_weights(f->model)->layers[layer]);
     return status;
@@ -278,7 +279,7 @@ static const struct forward_tap no_tap = {0};
 static void run_step(struct forward *f, const struct forward_tap *tap) {
     f->tap = tap ? tap : &no_tap;
     f->narrow = f->rows <= f->narrow_rows;
-    f->expert_bytes = 0;
+    f->expert_bytes = f->remote_bytes = 0;
     attention_plan(f);
     expert_input_bind(&f->head_input, expert_form_bit(&model_weights(f->model)->head), f->ffn_values, f->logits_rows,
                       f->config->hidden, f->config->hidden, f->ffn_forms);

@@ -117,8 +117,10 @@ moesaic_status forward_buffers_init(struct forward *f, moesaic_error *error) {
     cut_all(f, &cutter);
     for (size_t r = 0; r < f->options.max_step_tokens; r++)
         f->identity[r] = (uint32_t)r;
-    for (unsigned thread = 0; thread < f->threads; thread++)
+    for (unsigned thread = 0; thread < f->threads; thread++) {
         f->worker[thread].thread = thread;
+        f->worker[thread].node = team_node_of(f->team, thread);
+    }
     return MOESAIC_OK;
 }
 

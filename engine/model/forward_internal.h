@@ -14,6 +14,7 @@
 #include "experts.h"
 #include "kernels/model_kernels.h"
 #include "model.h"
+#include "placement/residency.h"
 
 /* Attention is summed up by segments of this many absolute positions, joined in ascending order: the definition of the
  * result, and the unit by which threads may share one long sequence. */
@@ -56,7 +57,7 @@ struct layer_forms {
 };
 
 struct forward_worker {
-    unsigned thread;
+    unsigned thread, node;               /* NUMA node that the thread is bound to */
     size_t begin, end;                   /* rows whose residual and norms this thread computes */
     const struct layer_config *previous; /* layer whose feed-forward output is not yet added to the residual, or NULL */
     float *residual;                     /* narrow: [narrow_rows, hidden], the thread's copy */
@@ -126,6 +127,7 @@ struct forward {
     _Atomic uint32_t *joined;      /* [max_items, kv_heads]: split tasks done */
     _Atomic uint32_t arrived;      /* threads that have finished the router's logits */
     uint64_t expert_bytes;         /* of the distinct experts of the step so far; written by who plans a layer */
+    uint64_t remote_bytes;         /* of these, what the plan has threads read from another node */
 
     struct forward_worker *worker; /* [threads] */
     void *memory;                  /* behind every buffer above */

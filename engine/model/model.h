@@ -81,10 +81,12 @@ struct forward_tap {
                    const float *x, size_t stride, const float *inner, size_t inner_stride);
 };
 
+struct residency;
 struct forward_options {
     size_t max_step_tokens;   /* rows of a step */
     size_t max_items;         /* sequences of a step */
     size_t max_logits_rows;   /* rows of logits of a step */
+    struct residency *residency; /* where the model's experts are; NULL: where the model has them. Outlives the forward */
 };
 struct forward;
 /* Buffers are sized here; a step allocates nothing but KV blocks that were not reserved. `counters` (may be NULL) is

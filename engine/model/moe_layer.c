@@ -47,21 +47,39 @@ static void add_job(struct forward *f, const struct ffn_weights *weights, size_t
     f->expert_bytes += ffn_bytes(weights);
 }
 
-/* Groups the tokens by expert and lists the jobs; done by the thread that comes last, so that it costs no barrier. */
-static void plan(struct forward *f, const struct layer_weights *weights) {
+/* A routed expert over its tokens, from where the plan of placement has it. */
+static void add_expert(struct forward *f, const struct residency *residency, uint32_t layer, uint32_t expert,
+                       const struct ffn_weights *weights, uint8_t **io_forms) {
     size_t hidden = f->config->hidden, intermediate = f->config->moe_intermediate;
+    size_t first = f->plan.offset[expert], n = f->plan.offset[expert + 1] - first;
+    const uint32_t *row = f->plan.token + first;
+    float *inner = f->inner + first * intermediate, *out = f->out + first * hidden;
+    const struct expert_copy *copy = residency ? residency_copy(residency, layer, expert) : NULL;
+    if (!copy) {
+        f->remote_bytes += residency ? residency_remote_bytes(residency, ffn_bytes(weights)) : 0;
+        add_job(f, weights, intermediate, row, n, inner, out, io_forms);
+        return;
+    }
+    expert_dispatch_add_parts(&f->dispatch, copy->part, copy->parts, intermediate, row, n, inner, out, *io_forms);
+    *io_forms += size_round_up(expert_input_bytes(expert_form_bit(&weights->down), n, intermediate), 64);
+    f->expert_bytes += copy->bytes;
+    f->remote_bytes += copy->remote_bytes;
+}
+
+/* Groups the tokens by expert and lists the jobs; done by the thread that comes last, so that it costs no barrier. */
+static void plan(struct forward *f, uint32_t layer, const struct layer_weights *weights) {
     uint8_t *forms = f->inner_forms;
+    bool own = weights == &model_weights(f->model)->layers[layer];
+    struct residency *residency = own ? f->options.residency : NULL;
     router_plan_build(&f->plan, f->rows, f->chosen, f->weights);
     expert_dispatch_clear(&f->dispatch);
+    if (residency)
+        residency_assign(residency, layer, &f->plan);
     if (f->config->shared_intermediate)
         add_job(f, &weights->shared, f->config->shared_intermediate, NULL, f->rows, f->shared_inner, f->shared_out,
                 &forms);
-    for (uint32_t i = 0; i < f->plan.distinct; i++) {
-        uint32_t expert = f->plan.active[i];
-        size_t first = f->plan.offset[expert], n = f->plan.offset[expert + 1] - first;
-        add_job(f, &weights->experts[expert], intermediate, f->plan.token + first, n, f->inner + first * intermediate,
-                f->out + first * hidden, &forms);
-    }
+    for (uint32_t i = 0; i < f->plan.distinct; i++)
+        add_expert(f, residency, layer, f->plan.active[i], &weights->experts[f->plan.active[i]], &forms);
     expert_dispatch_seal(&f->dispatch, f->threads);
 }
 
@@ -85,16 +103,16 @@ void moe_layer_run(struct forward *f, struct forward_worker *w, uint32_t layer, 
         atomic_store_explicit(&f->arrived, 0, memory_order_relaxed);
         if (f->narrow)
             choose(f, 0, f->rows);
-        plan(f, weights);
+        plan(f, layer, weights);
     }
     forward_meet(f, w);
     if (w->thread == 0 && f->tap->routing)
         f->tap->routing(f->tap->user, layer, f->chosen, f->weights, f->rows, f->config->top_k);
     ffn_observe(f, w, layer, x);
-    expert_dispatch_up(&f->dispatch, x, w->tile);
+    expert_dispatch_up(&f->dispatch, w->node, x, w->tile);
     forward_meet(f, w);
     if (w->thread == 0 && f->tap->expert)
         observe_experts(f, layer, x);
-    expert_dispatch_down(&f->dispatch);
+    expert_dispatch_down(&f->dispatch, w->node);
     forward_meet(f, w);
 }

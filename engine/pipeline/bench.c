@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "pipeline.h"
+#include "place.h"
 
 enum {
     PROMPT_TOKENS = 512,
@@ -19,6 +20,7 @@ struct bench {
     const struct model *model;
     moesaic_bench_options options;
     struct team *team;
+    struct place_engine *placed;
     struct forward *forward;
     struct kv_pool *pool;
     struct counters counters;
@@ -285,6 +287,9 @@ static moesaic_status bench_begin(struct bench *b, moesaic_error *error) {
                                       .max_logits_rows = b->max_batch};
     moesaic_status status = team_create(&team, &b->team, error);
     if (!status)
+        status = place_engine_open(b->model, b->team, b->options.plan_path, &b->placed, error);
+    forward.residency = b->placed ? b->placed->residency : NULL;
+    if (!status)
         status = bench_allocate(b, error);
     if (!status)
         status = kv_pool_create(&shape, 0, &b->pool, error);
@@ -303,6 +308,7 @@ static void bench_end(struct bench *b) {
     for (uint32_t s = 0; b->context && s < b->max_batch; s++)
         model_context_destroy(b->context[s]);
     forward_destroy(b->forward);
+    place_engine_close(b->placed);
     kv_pool_destroy(b->pool);
     team_destroy(b->team);
     free(b->roof);

@@ -3,10 +3,11 @@
 #ifndef PIPELINE_PLACE_H
 #define PIPELINE_PLACE_H
 
+#include <moesaic/engine.h>
 #include <moesaic/place.h>
 
 #include "model.h"
-#include "placement/placement.h"
+#include "placement/residency.h"
 
 /* A machine with its speeds. About 70 KiB. */
 struct place_machine {
@@ -29,6 +30,23 @@ void place_model_done(struct placement_model *shape); /* accepts a zeroed struct
  * naming the file and what differs, IO, MEMORY. */
 moesaic_status place_trace_read(const char *path, const struct placement_model *shape,
                                 struct routing_trace **ret_trace, moesaic_error *error);
+
+/* Experts as an engine has them placed. */
+struct place_engine {
+    struct place_machine *machine;
+    struct placement_model shape;
+    struct residency *residency;
+    const char *policy;
+};
+/* Carries out the plan at `path`; "none": nothing. Without a path experts are sliced over the nodes of the
+ * machine where the threads are bound to several, and what keeps that from being done is a warning. *ret_placed is NULL
+ * where nothing was to be done. `team` copies; `model` outlives the result. Errors: INPUT (a plan of another model or
+ * machine), IO, MEMORY. */
+moesaic_status place_engine_open(const struct model *model, struct team *team, const char *path,
+                                 struct place_engine **ret_placed, moesaic_error *error);
+void place_engine_close(struct place_engine *placed); /* accepts NULL */
+/* Fills all but the size; all zero for NULL. */
+void place_engine_describe(const struct place_engine *placed, moesaic_engine_placement *ret_placement);
 
 /* As the functions of the C API of the same names. */
 moesaic_status pipeline_topology(const moesaic_machine_options *options, moesaic_topology *ret_topology,

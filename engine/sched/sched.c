@@ -213,7 +213,8 @@ moesaic_status sched_create(const struct model *model, struct team *team, const 
     struct kv_shape shape = model_kv_shape(model, options->kv);
     struct forward_options forward = {.max_step_tokens = sched->step_tokens,
                                       .max_items = sched->max_sequences,
-                                      .max_logits_rows = sched->logits_rows};
+                                      .max_logits_rows = sched->logits_rows,
+                                      .residency = options->residency};
     moesaic_status status = MOESAIC_OK;
     if (!sched->items || !sched->stepping)
         status = status_no_memory(error, "engine", sched->max_sequences * sizeof *sched->items);

@@ -14,6 +14,7 @@ struct sched_options {
     kv_type kv;
     size_t step_tokens;   /* rows of a step */
     size_t max_sequences; /* requests that share a step */
+    struct residency *residency; /* as forward_options */
 };
 /* `model` and `team` outlive the scheduler, which is the team's only user. Errors: MEMORY, FAILED (no thread). */
 moesaic_status sched_create(const struct model *model, struct team *team, const struct sched_options *options,

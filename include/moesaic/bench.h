@@ -24,6 +24,7 @@ typedef struct moesaic_bench_options {
     moesaic_kv_type kv;
     moesaic_progress_callback *progress; /* in repetitions */
     void *user;
+    const char *plan_path;     /* as moesaic_engine_options */
 } moesaic_bench_options;
 
 /* Of the counted repetitions. */

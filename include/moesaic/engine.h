@@ -27,6 +27,9 @@ typedef struct moesaic_engine_options {
     uint32_t max_sequences;   /* that may share a step; 0: 64 */
     const char *isa;          /* use no newer instructions than this level ("avx2", ...; the same as $MOESAIC_CPU);
                                  NULL: all that the CPU has. Process-wide, and never widened again. */
+    const char *plan_path;    /* placement plan to carry out (moesaic_place writes them); "none": leave the experts
+                                 where the system maps them; NULL: slice them over the nodes that threads are bound
+                                 to, where these are several */
 } moesaic_engine_options;
 
 /* Starts an engine and takes a reference on `model`. `options` may be NULL. Errors: USAGE, MEMORY, FAILED. */
@@ -45,12 +48,28 @@ typedef struct moesaic_counters {
     uint64_t flops_nominal;  /* 2 x active parameters of every token, and attention */
     uint64_t flops_executed; /* what the kernels did, padding included */
     uint64_t flops_skipped;  /* pruned away */
-    uint64_t bytes_local, bytes_remote; /* of weights and KV read */
+    uint64_t bytes_local, bytes_remote; /* of weights and KV read; remote: expert bytes that the placement plan has
+                                           threads read from another NUMA node */
     uint64_t step_ns, barrier_ns;
 } moesaic_counters;
 /* Readable at any time from any thread; each figure is exact as of the last finished step. */
 MOESAIC_API moesaic_status moesaic_engine_counters(const moesaic_engine *engine, moesaic_counters *ret_counters,
                                                    moesaic_error *error);
+
+enum { MOESAIC_ENGINE_NODES_MAX = 64 };
+
+/* Where the experts were to be and where their pages are. */
+typedef struct moesaic_engine_placement {
+    size_t size;            /* sizeof(moesaic_engine_placement), set by the caller */
+    const char *policy;     /* of the plan that was carried out; NULL: none, the experts are mapped as they are */
+    uint32_t nodes;
+    uint64_t asked_bytes[MOESAIC_ENGINE_NODES_MAX];
+    uint64_t found_bytes[MOESAIC_ENGINE_NODES_MAX]; /* as the kernel says, asked when the engine was created */
+    uint64_t unknown_bytes; /* that it does not tell about */
+    double copy_s;          /* that the copying took */
+} moesaic_engine_placement;
+MOESAIC_API moesaic_status moesaic_engine_placement_get(const moesaic_engine *engine,
+                                                        moesaic_engine_placement *ret_placement, moesaic_error *error);
 
 #ifdef __cplusplus
 }

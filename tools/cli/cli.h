@@ -52,6 +52,7 @@ struct cli_common {
     int64_t threads;
     const char *kv;
     const char *isa;
+    const char *plan;
 };
 extern struct cli_common cli_common;
 

@@ -50,8 +50,11 @@ int cli_kv(moesaic_kv_type fallback, moesaic_kv_type *ret_kv) {
 int cli_session_open(const char *path, moesaic_kv_type kv, struct cli_session *ret_session) {
     moesaic_error error;
     struct cli_session session = {0};
-    moesaic_engine_options options = {
-        .size = sizeof options, .threads = (uint32_t)cli_common.threads, .kv = kv, .isa = cli_common.isa};
+    moesaic_engine_options options = {.size = sizeof options,
+                                      .threads = (uint32_t)cli_common.threads,
+                                      .kv = kv,
+                                      .isa = cli_common.isa,
+                                      .plan_path = cli_common.plan};
     if (moesaic_model_open(path, NULL, &session.model, &error) ||
         moesaic_engine_create(session.model, &options, &session.engine, &error)) {
         cli_session_close(&session);

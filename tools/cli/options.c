@@ -16,6 +16,8 @@ static const struct option_spec common_options[] = {
     {"kv", 0, OPTION_TEXT, "TYPE", "type of the KV cache: f32 or f16", &cli_common.kv},
     {"isa", 0, OPTION_TEXT, "LEVEL", "use no newer instructions than: scalar, avx2, avxvnni, avx512, avx512vnni, ...",
      &cli_common.isa},
+    {"plan", 0, OPTION_TEXT, "FILE", "placement plan of 'moesaic place'; none: leave experts where they are mapped",
+     &cli_common.plan},
     {"quiet", 'q', OPTION_FLAG, NULL, "no progress, no warnings", &cli_common.quiet},
     {"verbose", 'v', OPTION_FLAG, NULL, "say more on standard error", &cli_common.verbose},
     {0}};

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Plans carried out: cut weights, copies in arenas, the bits of a step whatever the placement, bytes counted by hand,
+ * and the pages' nodes as the kernel says. */
+#include "../golden/golden.h"
+#include "place.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* ---- cutting ----------------------------------------------------------------------------------------------------- */
+
+static uint32_t state = 1;
+static uint32_t next_random(void) {
+    return (state = state * 1664525u + 1013904223u) >> 8;
+}
+
+static struct quant_rows *random_rows(number_format format, uint32_t group, uint64_t rows, uint64_t cols) {
+    struct quant_rows *q;
+    moesaic_error error = {0};
+    cr_assert_eq(quant_rows_create(format, group, rows, cols, &q, &error), MOESAIC_OK, "%s", error.message);
+    for (uint64_t i = 0; i < rows * cols; i++) {
+        if (q->mask)
+            q->mask[i] = format == FORMAT_INT4_MASK ? next_random() % 3 > 0 : i % 2;
+        q->codes[i] = (int8_t)(q->mask && !q->mask[i] ? 0 : (int)(next_random() % 4) - 2);
+    }
+    for (uint64_t i = 0; i < rows * quant_rows_groups(cols, group); i++)
+        q->scales[i] = half_from_float(0.01f * (float)(1 + next_random() % 100));
+    return q;
+}
+
+/* Every cut of `weight` multiplies as the same rows of the whole do. */
+static void expect_cuts(const struct weight *weight, const char *name) {
+    static const uint64_t edges[] = {0, 16, 48, 80, 91};
+    enum { N = sizeof edges / sizeof *edges };
+    float whole[96], part[96];
+    float *values = calloc(weight->cols, sizeof *values);
+    for (uint64_t k = 0; k < weight->cols; k++)
+        values[k] = (float)((int)(next_random() % 201) - 100) / 64;
+    struct activations x = {.values = values, .tokens = 1, .cols = weight->cols, .stride = weight->cols};
+    void *scratch = memory_zeroed(activations_bytes(1, weight->cols, weight->group ? weight->group : 32), 1);
+    if (weight->group) {
+        activations_bind(&x, weight->group, scratch);
+        activations_quantize(&x, 0, 1);
+    }
+    weight_product(weight, &x, NULL, 1, 0, weight->rows, whole, weight->rows);
+    for (int i = 0; i < N; i++)
+        for (int j = i + 1; j < N; j++) {
+            struct weight cut;
+            moesaic_error error = {0};
+            uint64_t bytes = weight_cut_bytes(weight, edges[i], edges[j]), rows = edges[j] - edges[i];
+            void *out = aligned_alloc(64, size_round_up(bytes, 64));
+            weight_cut(weight, edges[i], edges[j], out, &cut);
+            cr_expect_eq(cut.bytes, bytes, "%s", name);
+            cr_expect_eq(weight_check(&cut, &error), MOESAIC_OK, "%s: %s", name, error.message);
+            weight_product(&cut, &x, NULL, 1, 0, rows, part, rows);
+            cr_expect_arr_eq(part, whole + edges[i], rows * sizeof *part, "%s rows %d to %d", name, (int)edges[i],
+                             (int)edges[j]);
+            free(out);
+        }
+    free(scratch);
+    free(values);
+}
+
+Test(residency, cut_rows_multiply_as_in_the_whole) {
+    for (int format = FORMAT_INT8; format <= FORMAT_INT4_MASK; format++)
+        for (uint32_t group = 32; group <= 128; group *= 2) {
+            struct quant_rows *rows = random_rows((number_format)format, group, 91, 200);
+            struct weight weight;
+            moesaic_error error = {0};
+            uint64_t bytes = weight_packed_bytes(rows);
+            void *packed = memory_zeroed(1, bytes);
+            cr_assert_eq(weight_pack(rows, packed, bytes, &weight, &error), MOESAIC_OK, "%s", error.message);
+            expect_cuts(&weight, number_format_name(weight.format));
+            free(packed);
+            quant_rows_destroy(rows);
+        }
+}
+
+Test(residency, cut_rows_of_floats) {
+    uint16_t *half = memory_zeroed(91 * 200, sizeof *half);
+    for (int i = 0; i < 91 * 200; i++)
+        half[i] = bfloat_from_float((float)(next_random() % 1000) / 1000);
+    struct weight weight = {.format = FORMAT_BF16,
+                            .layout = LAYOUT_ROWS,
+                            .rows = 91,
+                            .cols = 200,
+                            .data = (const uint8_t *)half,
+                            .bytes = 91 * 200 * 2,
+                            .factor = 1};
+    expect_cuts(&weight, "bf16");
+    free(half);
+}
+
+/* ---- a model placed ---------------------------------------------------------------------------------------------- */
+
+static const char *const two_nodes = "pack:2 [numa(memory=1GB)] core:1 pu:1";
+
+/* The reference checkpoint with its experts where a plan says, on a topology where binding does nothing. */
+struct placed {
+    struct golden_engine engine;
+    struct topology *topology;
+    struct placement_model shape;
+    struct placement_plan *plan;
+    struct residency *residency;
+    struct forward *forward;
+    struct counters counters;
+    const struct ffn_weights *experts[CONFIG_LAYERS_MAX];
+};
+
+/* How a plan file has the pieces of every expert: whole ones on alternating nodes; slices with the first 16 rows on node
+ * 0 and the rest on node `second`; `reader` computes (9: the node itself). */
+struct layout {
+    const char *policy;
+    unsigned nodes, split; /* split: 0 whole, 1 slices, 2 copies on both nodes */
+    unsigned second, reader;
+};
+
+static void print_pieces(FILE *file, const struct layout *l, uint32_t expert, uint32_t gate, uint32_t down) {
+    unsigned node = l->nodes > 1 ? expert % 2 : 0;
+    if (l->split == 1)
+        fprintf(file, "[[0,0,0,16,0,16],[%u,%u,16,%u,16,%u]]", l->second, l->reader, gate, down);
+    else if (l->split == 2)
+        fprintf(file, "[[0,0,0,%u,0,%u],[1,1,0,%u,0,%u]]", gate, down, gate, down);
+    else
+        fprintf(file, "[[%u,%u,0,%u,0,%u]]", node, l->reader == 9 ? node : l->reader, gate, down);
+}
+
+static struct placement_plan *plan_made(const struct placement_model *shape, const struct layout *l) {
+    char *text;
+    size_t bytes;
+    struct placement_plan *plan = NULL;
+    moesaic_error error = {0};
+    bool interleaved = !strcmp(l->policy, "interleave");
+    FILE *file = open_memstream(&text, &bytes);
+    fprintf(file,
+            "{\"schema\":\"moesaic.plan/1\",\"policy\":\"%s\",\"model\":{\"layers\":%u,\"experts\":%u,\"hidden\":%u,"
+            "\"bytes\":%llu},\"nodes\":%u,\"batch\":1,\"simulated_step_ns\":1,\"histogram\":[",
+            l->policy, shape->layers, shape->experts, shape->hidden, (unsigned long long)placement_model_bytes(shape),
+            l->nodes);
+    for (uint32_t layer = 0; layer < shape->layers; layer++)
+        for (uint32_t e = 0; e < shape->experts; e++)
+            fprintf(file, "%s0%s", e ? "," : layer ? ",[" : "[", e + 1 == shape->experts ? "]" : "");
+    fputs("],\"pieces\":[", file);
+    for (uint32_t layer = 0; layer < shape->layers && !interleaved; layer++)
+        for (uint32_t e = 0; e < shape->experts; e++) {
+            fputs(e ? "," : layer ? ",[" : "[", file);
+            print_pieces(file, l, e, shape->expert[layer * shape->experts + e].intermediate, shape->hidden);
+            fputs(e + 1 == shape->experts ? "]" : "", file);
+        }
+    fputs("]}", file);
+    fclose(file);
+    cr_assert_eq(placement_plan_parse(text, bytes, "test", &plan, &error), MOESAIC_OK, "%s", error.message);
+    free(text);
+    return plan;
+}
+
+static void placed_open(struct placed *p, const char *model, const struct layout *l) {
+    moesaic_error error = {0};
+    *p = (struct placed){.plan = NULL};
+    golden_open(&p->engine, model, (struct golden_setup){.threads = 2});
+    const struct model_config *config = model_config(p->engine.model);
+    struct topology_source source = {.synthetic = l->nodes > 1 ? two_nodes : "node:1(memory=2GB) core:2 pu:1"};
+    cr_assert_eq(topology_open(&source, &p->topology, &error), MOESAIC_OK, "%s", error.message);
+    cr_assert_eq(place_model_init(p->engine.model, 0, &p->shape, &error), MOESAIC_OK, "%s", error.message);
+    p->plan = plan_made(&p->shape, l);
+    for (uint32_t layer = 0; layer < config->layers; layer++)
+        p->experts[layer] = config->layer[layer].moe ? model_weights(p->engine.model)->layers[layer].experts : NULL;
+    struct residency_options options = {.topology = p->topology,
+                                        .team = p->engine.team,
+                                        .plan = p->plan,
+                                        .shape = &p->shape,
+                                        .layers = config->layers,
+                                        .experts = p->experts};
+    cr_assert_eq(residency_create(&options, &p->residency, &error), MOESAIC_OK, "%s", error.message);
+    struct forward_options forward = {
+        .max_step_tokens = 64, .max_items = 1, .max_logits_rows = 64, .residency = p->residency};
+    cr_assert_eq(forward_create(p->engine.model, p->engine.team, &forward, &p->counters, &p->forward, &error),
+                 MOESAIC_OK, "%s", error.message);
+}
+
+static void placed_close(struct placed *p) {
+    forward_destroy(p->forward);
+    residency_destroy(p->residency);
+    placement_plan_destroy(p->plan);
+    place_model_done(&p->shape);
+    topology_close(p->topology);
+    golden_close(&p->engine);
+}
+
+/* Logits of `count` tokens, freed by the caller. */
+static float *logits_of(struct placed *p, struct forward *forward, const int32_t *ids, size_t count) {
+    moesaic_error error = {0};
+    struct model_context *context;
+    size_t vocab = model_config(p->engine.model)->vocab;
+    float *logits = calloc(count * vocab, sizeof *logits);
+    cr_assert_eq(model_context_create(p->engine.model, p->engine.pool, count, &context, &error), MOESAIC_OK, "%s",
+                 error.message);
+    struct forward_item item = {.context = context, .ids = ids, .count = count, .want = FORWARD_ALL_LOGITS};
+    cr_assert_eq(forward_step(forward, &item, 1, NULL, &error), MOESAIC_OK, "%s", error.message);
+    memcpy(logits, forward_logits(forward, item.ret_row), count * vocab * sizeof *logits);
+    model_context_destroy(context);
+    return logits;
+}
+
+static const struct layout layouts[] = {
+    {"whole", 1, 0, 0, 0}, {"slice", 2, 1, 1, 1},     {"slice", 2, 1, 1, 0},
+    {"whole", 2, 0, 0, 9}, {"replicate", 2, 2, 0, 0}, {"interleave", 2, 0, 0, 0},
+};
+enum { LAYOUTS = sizeof layouts / sizeof *layouts };
+
+Test(residency, placement_changes_no_bit) {
+    static const char *const models[] = {"checkpoints/mixtral", "checkpoints/qwen2_moe", "checkpoints/olmoe"};
+    int32_t ids[40];
+    for (int i = 0; i < 40; i++)
+        ids[i] = 3 + i * 7 % 90;
+    for (size_t m = 0; m < sizeof models / sizeof *models; m++)
+        for (int l = 0; l < LAYOUTS; l++)
+            for (size_t count = 1; count <= 40; count += 39) {
+                struct placed p;
+                placed_open(&p, models[m], &layouts[l]);
+                float *plain = logits_of(&p, p.engine.forward, ids, count);
+                float *placed = logits_of(&p, p.forward, ids, count);
+                cr_expect_arr_eq(placed, plain, count * model_config(p.engine.model)->vocab * sizeof *plain,
+                                 "%s, layout %d, %zu tokens", models[m], l, count);
+                cr_expect_eq(p.counters.bytes_local + p.counters.bytes_remote, p.engine.counters.bytes_local);
+                free(placed);
+                free(plain);
+                placed_close(&p);
+            }
+}
+
+/* One token reads top_k experts of every layer, all of one size. By hand: nothing is remote where every reader has its
+ * own; all of the second slice where node 0 reads it from node 1; of whole experts on alternating nodes, all read by
+ * node 0, the odd ones; half of interleaved ones. */
+Test(residency, local_and_remote_bytes_by_hand) {
+    static const struct layout odd_read_by_0 = {"whole", 2, 0, 0, 0};
+    int32_t id = 5;
+    struct placed p;
+    for (int l = 0; l <= LAYOUTS; l++) {
+        const struct layout *layout = l < LAYOUTS ? &layouts[l] : &odd_read_by_0;
+        placed_open(&p, "checkpoints/mixtral", layout);
+        const struct model_config *config = model_config(p.engine.model);
+        const struct ffn_weights *expert = &p.experts[0][0];
+        uint64_t bytes = expert->gate.bytes + expert->up.bytes + expert->down.bytes, chosen = 0, odd = 0;
+        uint64_t first = 16 * (expert->gate.bytes + expert->up.bytes) / expert->gate.rows +
+                         16 * expert->down.bytes / expert->down.rows;
+        struct golden_run run;
+        golden_evaluate(&p.engine, &id, 1, 0, 0, &run);
+        for (uint32_t i = 0; i < config->layers * config->top_k; i++, chosen++)
+            odd += run.experts[i] % 2;
+        golden_run_done(&run);
+        free(logits_of(&p, p.forward, &id, 1));
+        uint64_t want = layout == &odd_read_by_0 ? odd * bytes
+                        : l == 2                 ? chosen * (bytes - first)
+                        : l == 5                 ? chosen * (bytes - bytes / 2)
+                                                 : 0;
+        cr_expect_eq(p.counters.bytes_remote, want, "layout %d: %llu, by hand %llu", l,
+                     (unsigned long long)p.counters.bytes_remote, (unsigned long long)want);
+        placed_close(&p);
+    }
+}
+
+/* Experts 0 (6 tokens), 1 (1) and 3 (3) have copies on both nodes: by descending tokens 0 goes to node 0, the first of
+ * equals, 3 to node 1, and 1 to node 0 again. */
+Test(residency, copies_go_to_the_reader_that_is_done_first) {
+    struct placed p;
+    struct router_plan plan;
+    moesaic_error error = {0};
+    placed_open(&p, "checkpoints/mixtral", &layouts[4]);
+    static const uint32_t chosen[10] = {0, 0, 0, 0, 0, 0, 1, 3, 3, 3};
+    static const float weights[10] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    cr_assert_geq(p.shape.experts, 4);
+    cr_assert_eq(router_plan_init(&plan, 10, p.shape.experts, 1, &error), MOESAIC_OK, "%s", error.message);
+    router_plan_build(&plan, 10, chosen, weights);
+    residency_assign(p.residency, 0, &plan);
+    cr_expect_eq(residency_copy(p.residency, 0, 0)->part->reader, 0);
+    cr_expect_eq(residency_copy(p.residency, 0, 3)->part->reader, 1);
+    cr_expect_eq(residency_copy(p.residency, 0, 1)->part->reader, 0);
+    router_plan_done(&plan);
+    placed_close(&p);
+}
+
+/* ---- pages ------------------------------------------------------------------------------------------------------- */
+
+Test(residency, pages_are_where_they_were_touched) {
+    struct topology *topology;
+    struct memory_residency residency = {0};
+    moesaic_error error = {0};
+    enum { PAGES = 1000 };
+    size_t page = 4096;
+    cr_assert_eq(topology_open(NULL, &topology, &error), MOESAIC_OK, "%s", error.message);
+    uint8_t *memory =
+        mmap(NULL, PAGES * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    cr_assert_neq(memory, MAP_FAILED);
+    madvise(memory, PAGES * page, MADV_NOHUGEPAGE);
+    for (size_t i = 0; i < 600; i++)
+        memory[i * page] = 1;
+    if (!memory_residency_add(topology, memory + 100, PAGES * page - 100, &residency)) {
+        topology_close(topology);
+        cr_skip_test("the kernel does not tell where pages are");
+    }
+    uint64_t found = 0;
+    for (unsigned n = 0; n < topology_nodes(topology); n++)
+        found += residency.node_bytes[n];
+    cr_expect_eq(found, 600 * page - 100);
+    cr_expect_eq(residency.unknown_bytes, 400 * page);
+    memory_let_go(memory + 100, 600 * page);
+    cr_expect_eq(memory[0] + memory[page] + memory[599 * page], 3, "content stays");
+    munmap(memory, PAGES * page);
+    topology_close(topology);
+}
+
+Test(residency, report_counts_what_was_asked) {
+    struct placed p;
+    placed_open(&p, "checkpoints/mixtral", &layouts[1]);
+    const struct residency_report *report = residency_report(p.residency);
+    uint64_t asked = report->asked_bytes[0] + report->asked_bytes[1], found = report->found.unknown_bytes;
+    for (unsigned n = 0; n < report->nodes; n++)
+        found += report->found.node_bytes[n];
+    cr_expect_eq(found, asked);
+    cr_expect_geq(asked, placement_model_bytes(&p.shape));
+    cr_expect_gt(report->asked_bytes[0], 0);
+    cr_expect_gt(report->asked_bytes[1], report->asked_bytes[0], "the second slice is the larger");
+    placed_close(&p);
+}
