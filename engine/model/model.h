@@ -86,7 +86,7 @@ struct forward_options {
     size_t max_step_tokens;   /* rows of a step */
     size_t max_items;         /* sequences of a step */
     size_t max_logits_rows;   /* rows of logits of a step */
-    struct residency *residency; /* where the model's experts are; NULL: where the model has them. Outlives the forward */
+    struct residency *residency; /* where the experts are, outlives the forward; NULL: where the model has them */
 };
 struct forward;
 /* Buffers are sized here; a step allocates nothing but KV blocks that were not reserved. `counters` (may be NULL) is

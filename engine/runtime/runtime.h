@@ -210,8 +210,8 @@ void arena_free(struct arena *arena, void *block); /* accepts NULL */
 uint64_t arena_bytes(const struct arena *arena);   /* of the blocks not freed, as the backend rounds them */
 const char *arena_backend(void); /* "jemalloc" or "hwloc" */
 
-/* Bytes by the node that holds them, as the kernel says; `unknown_bytes`: pages not there, or of a node that the topology
- * does not have. */
+/* Bytes by the node that holds them, as the kernel says; `unknown_bytes`: pages not there, or of a node that the
+ * topology does not have. */
 struct memory_residency {
     uint64_t node_bytes[TOPOLOGY_NODES_MAX];
     uint64_t unknown_bytes;

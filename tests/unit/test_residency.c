@@ -110,8 +110,8 @@ struct placed {
     const struct ffn_weights *experts[CONFIG_LAYERS_MAX];
 };
 
-/* How a plan file has the pieces of every expert: whole ones on alternating nodes; slices with the first 16 rows on node
- * 0 and the rest on node `second`; `reader` computes (9: the node itself). */
+/* How a plan file has the pieces of every expert: whole ones on alternating nodes; slices with the first 16 rows on
+ * node 0 and the rest on node `second`; `reader` computes (9: the node itself). */
 struct layout {
     const char *policy;
     unsigned nodes, split; /* split: 0 whole, 1 slices, 2 copies on both nodes */
