@@ -126,6 +126,18 @@ static void texts_print(const json_t *report) {
                100 * real_at(text, "top1"), real_at(text, "base_perplexity"), real_at(text, "perplexity"));
 }
 
+static void opponents_print(const json_t *report) {
+    size_t i;
+    json_t *o;
+    json_array_foreach(json_object_get(report, "opponents"), i, o) {
+        char bytes[32];
+        printf("%-20.20s %s, %.3f bits a weight: KL %.5f, p99 %.3f, top-1 %.2f %%, perplexity %.3f\n",
+               json_string_value(json_object_get(o, "name")), cli_bytes(real_at(o, "file_bytes"), bytes),
+               real_at(o, "bits_per_weight"), real_at(o, "kl_mean"), real_at(o, "kl_p99"), 100 * real_at(o, "top1"),
+               real_at(o, "perplexity"));
+    }
+}
+
 static void summary_print(const json_t *report, const moesaic_compare_result *r) {
     const json_t *rare = json_array_get(json_object_get(report, "by_frequency"), 0),
                  *speeds = json_object_get(report, "speed");
@@ -147,6 +159,7 @@ static void summary_print(const json_t *report, const moesaic_compare_result *r)
     printf("rare tokens          KL %.5f mean, %.3f p99; same first choice %.2f %%\n", real_at(rare, "kl_mean"),
            real_at(rare, "kl_p99"), 100 * real_at(rare, "top1"));
     texts_print(report);
+    opponents_print(report);
 }
 
 /* Names every gate on standard error that is not met, and says what that means. */
