@@ -60,7 +60,7 @@ static moesaic_status head_make(struct compressor *c, struct packed *ret_head, m
     if (recipe_wants_activations(recipe))
         status = calibrate_head(c, &stats, error);
     if (!status)
-        status = packed_make(&model_weights(c->model)->head, recipe, stats, ret_head, error);
+        status = packed_make(&model_weights(c->model)->head, recipe, NULL, stats, ret_head, error);
     calib_stats_destroy(stats);
     return status;
 }
@@ -86,7 +86,7 @@ static moesaic_status embedding_make(struct compressor *c, uint32_t finished, mo
         if (c->config->tied_head && recipe_wants_hessian(recipe))
             status = tied_statistics(c, &stats, error);
         if (!status)
-            status = packed_make(&model_weights(c->model)->embedding, recipe, stats, &c->embedding, error);
+            status = packed_make(&model_weights(c->model)->embedding, recipe, NULL, stats, &c->embedding, error);
         if (!status)
             status = write_embedding(c, error);
     }
@@ -174,6 +174,8 @@ static moesaic_status compressor_init(struct compressor *c, moesaic_error *error
     if (!status)
         status = reshape_begin(c, error);
     if (!status)
+        status = masks_open(c, error);
+    if (!status)
         status = team_create(&team, &c->team, error);
     if (!status)
         source_identify(c);
@@ -188,6 +190,7 @@ moesaic_status pipeline_compress(const struct model *model, const struct tokeniz
     moesaic_status status = compressor_init(&c, error);
     if (!status)
         status = compressor_run(&c, path, tokenizer, ret_result, error);
+    safetensors_close(c.masks);
     reshape_end(&c);
     calibrate_end(&c);
     team_destroy(c.team);

@@ -56,7 +56,7 @@ moesaic_status compress_jobs(struct compressor *c, size_t count,
 static moesaic_status attention_job(struct compressor *c, size_t job, moesaic_error *error) {
     const struct layer_weights *old = &model_weights(c->model)->layers[c->layer];
     const struct weight *source[] = {&old->q, &old->k, &old->v, &old->o};
-    return packed_make(source[job], &c->recipe.attention, job == 3 ? c->output : c->attention, &c->matrices[job],
+    return packed_make(source[job], &c->recipe.attention, NULL, job == 3 ? c->output : c->attention, &c->matrices[job],
                        error);
 }
 
@@ -164,6 +164,20 @@ moesaic_status inner_collect(const struct compressor *c, const struct ffn_weight
     return status;
 }
 
+/* One of the three matrices (0 gate, 1 up, 2 down) of a feed-forward, by its mask where there are masks. */
+static moesaic_status ffn_pack(const struct compressor *c, const struct recipe_matrix *recipe, uint32_t expert,
+                               int which, const struct weight *source, const struct calib_stats *stats,
+                               struct packed *ret, moesaic_error *error) {
+    const struct model_config *config = model_config(c->model);
+    uint32_t number = expert == c->config->experts ? config->experts : c->kept[expert];
+    const uint8_t *mask = NULL;
+    moesaic_status status = MOESAIC_OK;
+    char name[160];
+    if (c->masks && recipe->prune != PRUNE_NONE)
+        status = mask_find(c, ffn_tensor_name(config, c->layer, number, which, name), source, &mask, error);
+    return status ? status : packed_make(source, recipe, mask, stats, ret, error);
+}
+
 static moesaic_status ffn_compress(const struct compressor *c, const struct recipe_matrix *recipe, uint32_t expert,
                                    struct packed_ffn *ffn, moesaic_error *error) {
     const struct ffn_weights *old = ffn_source(c, expert);
@@ -182,9 +196,9 @@ static moesaic_status ffn_compress(const struct compressor *c, const struct reci
     if (!status && looks)
         calib_add(in, c->ffn_input, c->config->hidden, r.token, r.weight, r.count, 0, in->cols);
     if (!status)
-        status = packed_make(&old->gate, recipe, in, &ffn->gate, error);
+        status = ffn_pack(c, recipe, expert, 0, &old->gate, in, &ffn->gate, error);
     if (!status)
-        status = packed_make(&old->up, recipe, in, &ffn->up, error);
+        status = ffn_pack(c, recipe, expert, 1, &old->up, in, &ffn->up, error);
     calib_stats_destroy(in);
     if (!status && looks)
         status = calib_stats_create(old->down.cols, hessian, &inner, error);
@@ -193,7 +207,7 @@ static moesaic_status ffn_compress(const struct compressor *c, const struct reci
     if (!status && looks)
         status = inner_collect(c, &new, &r, inner, error);
     if (!status)
-        status = packed_make(&old->down, recipe, inner, &ffn->down, error);
+        status = ffn_pack(c, recipe, expert, 2, &old->down, inner, &ffn->down, error);
     if (!status && narrows)
         status = narrowed_take(&narrowed, ffn, error);
     calib_stats_destroy(inner);

@@ -13,6 +13,7 @@ enum { PART_NUMBERS = 4 << 20 };
 struct assembly {
     const struct weight *source;
     struct compress_options options;
+    const uint8_t *mask; /* [rows, cols] or NULL */
     const struct calib_stats *stats;
     size_t part_rows;
     float *values;            /* [part_rows, cols] */
@@ -57,6 +58,7 @@ static moesaic_status part_compress(struct assembly *a, uint64_t row, moesaic_er
     const struct weight *source = a->source;
     size_t rows = source->rows - row < a->part_rows ? source->rows - row : a->part_rows;
     struct compress_result result = {0};
+    a->options.mask = a->mask ? a->mask + row * source->cols : NULL;
     weight_dequantize(source, row, row + rows, a->values);
     moesaic_status status = compress_matrix(a->values, rows, source->cols, a->stats, &a->options, &result, error);
     if (!status && result.codes)
@@ -114,7 +116,7 @@ static moesaic_status assembly_run(struct assembly *a, struct packed *ret, moesa
     return MOESAIC_OK;
 }
 
-moesaic_status packed_make(const struct weight *source, const struct recipe_matrix *recipe,
+moesaic_status packed_make(const struct weight *source, const struct recipe_matrix *recipe, const uint8_t *mask,
                            const struct calib_stats *stats, struct packed *ret_packed, moesaic_error *error) {
     struct packed packed = {.weight = *source, .density = 1};
     if (recipe->prune == PRUNE_NONE && recipe->quant == QUANT_NONE) {
@@ -124,6 +126,7 @@ moesaic_status packed_make(const struct weight *source, const struct recipe_matr
     struct calib_stats *nothing = NULL;
     size_t rows = size_round_up(PART_NUMBERS / source->cols + 1, 16);
     struct assembly a = {.source = source,
+                         .mask = mask,
                          .stats = stats,
                          .part_rows = rows < source->rows ? rows : source->rows,
                          .options = {.prune = recipe->prune,

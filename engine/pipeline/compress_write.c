@@ -259,6 +259,8 @@ static json_value *provenance_json(const struct compressor *c) {
                  json_put(object, "calibration_tokens", json_make_integer((int64_t)c->tokens)) &
                  json_put(object, "calibration_window", json_make_integer((int64_t)c->window)) &
                  json_put(object, "version", json_make_text(moesaic_version(), strlen(moesaic_version())));
+    if (c->masks)
+        whole &= json_put(object, "masks_xxh3", checksum_json(c->masks_checksum));
     if (whole)
         return object;
     json_free(object);

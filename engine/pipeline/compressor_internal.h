@@ -54,6 +54,8 @@ struct compressor {
     uint32_t *kept;             /* [experts] of the layer at hand: their numbers in the checkpoint, rising */
     struct expert_saliency *saliency; /* [experts of the checkpoint] */
     struct packed router;
+    struct safetensors *masks; /* from outside, or NULL */
+    uint64_t masks_checksum;
     struct kv_pool *pool;
     struct model_context *context;
     int32_t *ids;
@@ -84,9 +86,9 @@ struct compressor {
 
 /* ---- one matrix (compress_matrix.c) ---- */
 
-/* Compresses `source` as `recipe` says for inputs with `stats` (NULL: nothing is known of them), in parts of rows where
- * the matrix is large, and packs it. Any thread. */
-moesaic_status packed_make(const struct weight *source, const struct recipe_matrix *recipe,
+/* Compresses `source` as `recipe` says for inputs with `stats` (NULL: nothing is known of them), pruned by `mask`
+ * [rows, cols] where one is given (1: kept), in parts of rows where the matrix is large, and packs it. Any thread. */
+moesaic_status packed_make(const struct weight *source, const struct recipe_matrix *recipe, const uint8_t *mask,
                            const struct calib_stats *stats, struct packed *ret_packed, moesaic_error *error);
 void packed_done(struct packed *packed); /* accepts a zeroed struct */
 
@@ -130,6 +132,14 @@ moesaic_status narrowed_make(const struct compressor *c, const struct ffn_weight
 /* Makes what was packed from it independent of it, its errors and densities those against the whole expert. */
 moesaic_status narrowed_take(const struct narrowed *narrowed, struct packed_ffn *ffn, moesaic_error *error);
 void narrowed_done(struct narrowed *narrowed); /* accepts a zeroed struct */
+
+/* ---- masks from outside (compress_masks.c) ---- */
+
+/* Opens the options' masks, if any. USAGE when the recipe has no use for them, INPUT, IO. */
+moesaic_status masks_open(struct compressor *c, moesaic_error *error);
+/* The mask of the checkpoint's tensor `name`, which has the shape of `weight`; INPUT naming it. */
+moesaic_status mask_find(const struct compressor *c, const char *name, const struct weight *weight,
+                         const uint8_t **ret_mask, moesaic_error *error);
 
 /* ---- one layer (compress_layer.c) ---- */
 

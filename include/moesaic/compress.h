@@ -25,6 +25,8 @@ typedef struct moesaic_compress_options {
     bool resume;              /* go on from where an interrupted run with the same inputs and options stopped */
     moesaic_progress_callback *progress; /* in thousandths of the work */
     void *user;
+    const char *masks;        /* a folder whose masks.safetensors (NAME U8 [rows, cols], 1: kept, as export writes it)
+                               * says what the pruned feed-forwards keep, or NULL */
 } moesaic_compress_options;
 
 /* How one expert, or one other part of a layer, was compressed. */

@@ -5,7 +5,7 @@
 
 #include "cli.h"
 
-static const char *output, *calib_path, *preset, *recipe_path, *drop, *prune, *quant, *attention, *head;
+static const char *output, *calib_path, *preset, *recipe_path, *drop, *masks, *prune, *quant, *attention, *head;
 static int64_t calib_tokens, seed;
 static bool resume, report = true;
 
@@ -19,6 +19,7 @@ static const struct option_spec options[] = {
     {"seed", 0, OPTION_INT, "S", "of random choices", &seed, 0, 9e15},
     {"prune", 0, OPTION_TEXT, "METHOD:SHARE",
      "experts: magnitude, wanda, sparsegpt or structured, and the share to remove or 2:4, 4:8", &prune},
+    {"masks", 0, OPTION_TEXT, "FOLDER", "prune by the masks of an exported folder", &masks},
     {"quant", 0, OPTION_TEXT, "METHOD:FORMAT",
      "experts: none, or rtn, clip or gptq, and int8, int4, int3 or int2 with -gN", &quant},
     {"attention", 0, OPTION_TEXT, "FORMAT", "attention: bf16, int8, int4-g64, ...", &attention},
@@ -325,7 +326,8 @@ static int compress(moesaic_model *model, const char *recipe, const char *calib,
                                                  .threads = (uint32_t)cli_common.threads,
                                                  .resume = resume,
                                                  .progress = cli_progress_update,
-                                                 .user = &progress};
+                                                 .user = &progress,
+                                                 .masks = masks};
     cli_progress_begin(&progress, "compress", "thousandths");
     bool failed = moesaic_compress(model, output, &compress_options, &result, &error) != MOESAIC_OK;
     cli_progress_end(&progress);
