@@ -33,7 +33,7 @@ struct recipe_drop {
 
 struct recipe {
     struct recipe_drop drop;
-    double neurons; /* share of every routed expert's intermediate neurons that goes; 0: none */
+    double neurons;               /* share of every routed expert's intermediate neurons that goes; 0: none */
     struct recipe_matrix experts; /* of routed, shared and dense feed-forwards */
     struct recipe_matrix rare;    /* of routed experts that less than rare_share of an even load reaches */
     double rare_share;            /* 0: none */
@@ -52,8 +52,8 @@ moesaic_status recipe_read(const char *preset, const char *text, size_t bytes, s
 void recipe_done(struct recipe *recipe); /* accepts a zeroed struct */
 /* The recipe as a JSON object, every setting spelt out: what the artifact records. NULL when out of memory. */
 json_value *recipe_json(const struct recipe *recipe);
-/* For a model whose head is its embedding: one table, compressed as the embedding is, or as the head where the JSON says
- * so of it. USAGE when the JSON asks for two different things. */
+/* For a model whose head is its embedding: one table, compressed as the embedding is, or as the head where the JSON
+ * says so of it. USAGE when the JSON asks for two different things. */
 moesaic_status recipe_tie(struct recipe *recipe, moesaic_error *error);
 /* What applies to an expert (UINT32_MAX: the shared or dense feed-forward) of a layer: the last exception that covers
  * it, or `rare`, or `experts`. `load`: its calibration tokens over those of an even load. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Artifacts: what is written is read back; whatever is damaged is refused, or found by verification, and never harms. */
+/* Artifacts: what is written is read back; whatever is damaged is refused, or found by verification, and never harms.
+ */
 #include <criterion/criterion.h>
 #include <stddef.h>
 #include <stdio.h>

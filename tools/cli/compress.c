@@ -151,10 +151,9 @@ static int recipe_text(char **ret_text) {
 
 static json_t *part_json(const moesaic_compressed_part *p) {
     return json_pack("{s:i,s:i,s:i,s:s,s:s,s:f,s:I,s:I,s:I,s:f,s:f}", "layer", (int)p->layer, "expert", (int)p->expert,
-                     "source", (int)p->source,
-                     "method", p->method, "format", p->format, "density", p->density, "tokens", (json_int_t)p->tokens,
-                     "forced_tokens", (json_int_t)p->forced_tokens, "bytes", (json_int_t)p->bytes, "bits_per_weight",
-                     p->bits_per_weight, "error", p->error);
+                     "source", (int)p->source, "method", p->method, "format", p->format, "density", p->density,
+                     "tokens", (json_int_t)p->tokens, "forced_tokens", (json_int_t)p->forced_tokens, "bytes",
+                     (json_int_t)p->bytes, "bits_per_weight", p->bits_per_weight, "error", p->error);
 }
 
 /* A line for each layer that has experts with too little calibration: "expert (tokens that reached it)". */
@@ -191,16 +190,18 @@ static void summary_print(const moesaic_compress_result *r) {
 }
 
 static void quality_print(const moesaic_compare_result *r, const char *name, const char *stem) {
-    printf("against the base on %llu %s tokens: KL %.5f (p99 %.3f), same first choice %.2f %%, perplexity %.3f to %.3f\n"
-           "report: %s.report.html, %s.report.json\n",
-           (unsigned long long)r->tokens, name, r->kl_mean, r->kl_p99, 100 * r->top1, r->base_perplexity, r->perplexity,
-           stem, stem);
+    printf(
+        "against the base on %llu %s tokens: KL %.5f (p99 %.3f), same first choice %.2f %%, perplexity %.3f to %.3f\n"
+        "report: %s.report.html, %s.report.json\n",
+        (unsigned long long)r->tokens, name, r->kl_mean, r->kl_p99, 100 * r->top1, r->base_perplexity, r->perplexity,
+        stem, stem);
 }
 
-/* ---- the comparison -------------------------------------------------------------------------------------------------- */
+/* ---- the comparison
+ * -------------------------------------------------------------------------------------------------- */
 
-/* The last twentieth of the calibration text is held out for the comparison, from a line's beginning on. A text too short
- * for that is used whole, and the report says so. */
+/* The last twentieth of the calibration text is held out for the comparison, from a line's beginning on. A text too
+ * short for that is used whole, and the report says so. */
 enum { HELD_OUT_SHARE = 20, HELD_OUT_MIN = 2048, COMPARED_TOKENS = 8192 };
 
 static size_t calibration_bytes(const char *text, size_t bytes) {
@@ -295,17 +296,18 @@ static int compare(moesaic_model *model, const char *calib, size_t calib_bytes, 
     return status;
 }
 
-/* ---- the verb -------------------------------------------------------------------------------------------------------- */
+/* ---- the verb
+ * -------------------------------------------------------------------------------------------------------- */
 
 static int result_json(const moesaic_compress_result *r, json_t *document) {
     json_t *parts = json_array();
     for (size_t i = 0; i < r->parts; i++)
         json_array_append_new(parts, part_json(&r->part[i]));
-    json_t *root = json_pack(
-        "{s:s,s:s,s:I,s:I,s:f,s:f,s:I,s:i,s:f,s:o}", "schema", "moesaic.compress/1", "output", output, "bytes",
-        (json_int_t)r->bytes, "weight_bytes", (json_int_t)r->weight_bytes, "bits_per_weight", r->bits_per_weight,
-        "expert_bits_per_weight", r->expert_bits_per_weight, "calib_tokens", (json_int_t)r->calib_tokens,
-        "resumed_layers", (int)r->resumed_layers, "seconds", r->seconds, "experts", parts);
+    json_t *root = json_pack("{s:s,s:s,s:I,s:I,s:f,s:f,s:I,s:i,s:f,s:o}", "schema", "moesaic.compress/1", "output",
+                             output, "bytes", (json_int_t)r->bytes, "weight_bytes", (json_int_t)r->weight_bytes,
+                             "bits_per_weight", r->bits_per_weight, "expert_bits_per_weight", r->expert_bits_per_weight,
+                             "calib_tokens", (json_int_t)r->calib_tokens, "resumed_layers", (int)r->resumed_layers,
+                             "seconds", r->seconds, "experts", parts);
     if (document)
         json_object_set_new(root, "report", document);
     return cli_json_print(root);

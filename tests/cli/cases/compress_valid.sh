@@ -19,4 +19,4 @@ threads="--threads 1" compress one.moe
 threads="--threads 2" compress two.moe
 compress avx2.moe env MOESAIC_CPU=avx2
 compress scalar.moe env MOESAIC_CPU=scalar
-ls
+ls *.moe
