@@ -61,7 +61,8 @@ Test(recipe, stores_rare_experts_in_fewer_bits) {
     cr_assert_eq(read_over("int4-all", NULL, &r, &error), MOESAIC_OK);
     cr_assert_str_eq(recipe_format_name(recipe_of_expert(&r, 0, 0, 0.049)), "int3-g128");
     cr_assert_str_eq(recipe_format_name(recipe_of_expert(&r, 0, 0, 0.05)), "int4-g64");
-    cr_assert_str_eq(recipe_format_name(recipe_of_expert(&r, 0, UINT32_MAX, 0)), "int4-g64", "shared ones are no experts");
+    cr_assert_str_eq(recipe_format_name(recipe_of_expert(&r, 0, UINT32_MAX, 0)), "int4-g64",
+                     "shared ones are no experts");
     recipe_done(&r);
 }
 
