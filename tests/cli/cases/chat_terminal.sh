@@ -26,7 +26,18 @@ for line, shown in ((b"Tell me a long tale.\n", "stopped"), (b"\x1b[A\n", "and a
     wait_for(b"stopped]")
     wait_for(b"> ")
     print(shown)
-os.write(terminal, b"\x04")
-status = os.waitpid(child, 0)[1]
-print("left with", os.waitstatus_to_exitcode(status))
+time.sleep(0.3)
+end, done = time.monotonic() + 30, (0, 0)
+while not done[0] and time.monotonic() < end:
+    os.write(terminal, b"\x15\x04")  # on a line wiped clean; again, should the first have come while the terminal changed
+    time.sleep(0.2)
+    if select.select([terminal], [], [], 0)[0]:
+        try:
+            os.read(terminal, 65536)
+        except OSError:
+            pass  # the other side is closed
+    done = os.waitpid(child, os.WNOHANG)
+if not done[0]:
+    os.kill(child, 9)
+print("left with", os.waitstatus_to_exitcode(done[1]) if done[0] else "nothing")
 END
