@@ -5,7 +5,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,14 +22,39 @@ static struct {
     void (*free)(void *);
 } real;
 
+/* The sanitizers' dlsym asks for memory itself: so much is at hand until it has answered. */
+static _Alignas(16) char early[1 << 16];
+static size_t early_used;
+static bool finding;
+
+static void *early_take(size_t bytes) {
+    size_t at = early_used;
+    early_used += (bytes + 15) / 16 * 16;
+    if (early_used > sizeof early)
+        abort();
+    return early + at;
+}
+
+static bool is_early(const void *block) {
+    return (const char *)block >= early && (const char *)block < early + sizeof early;
+}
+
 __attribute__((constructor)) static void real_find(void) {
-    if (real.free)
+    if (real.free || finding)
         return;
+    finding = true;
     real.malloc = (void *(*)(size_t))dlsym(RTLD_NEXT, "malloc");
     real.calloc = (void *(*)(size_t, size_t))dlsym(RTLD_NEXT, "calloc");
     real.realloc = (void *(*)(void *, size_t))dlsym(RTLD_NEXT, "realloc");
     real.posix_memalign = (int (*)(void **, size_t, size_t))dlsym(RTLD_NEXT, "posix_memalign");
     real.free = (void (*)(void *))dlsym(RTLD_NEXT, "free");
+    finding = false;
+}
+
+/* False only to dlsym, while it looks for them. */
+static bool real_known(void) {
+    real_find();
+    return real.free != NULL;
 }
 
 /* ---- who asks ---------------------------------------------------------------------------------------------------- */
@@ -43,7 +68,11 @@ static atomic_size_t ranges;
 static int range_add(struct dl_phdr_info *info, size_t size, void *user) {
     (void)size, (void)user;
     const char *name = info->dlpi_name;
-    if (*name && !strstr(name, "/libjansson") && !strstr(name, "/libpcre2-8") && !strstr(name, "/libc.so"))
+    bool counted_library = strstr(name, "/libjansson") || strstr(name, "/libpcre2-8");
+#ifndef SANITIZED /* whose run-time library uses libc's and ends the process when that fails */
+    counted_library |= strstr(name, "/libc.so") != NULL;
+#endif
+    if (*name && !counted_library)
         return 0;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
@@ -73,15 +102,24 @@ static bool is_counted(const void *caller) {
 enum { SLOTS = 1 << 20 };
 static void *slot[SLOTS];
 static size_t live;
-static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_flag table_lock = ATOMIC_FLAG_INIT; /* a mutex is the sanitizers', and not there yet when they begin */
 static void *const removed = &live; /* a slot that searches go past */
+
+static void table_enter(void) {
+    while (atomic_flag_test_and_set_explicit(&table_lock, memory_order_acquire))
+        sched_yield();
+}
+
+static void table_leave(void) {
+    atomic_flag_clear_explicit(&table_lock, memory_order_release);
+}
 
 static size_t slot_of(const void *block) {
     return (size_t)(((uintptr_t)block >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 44);
 }
 
 static void block_add(void *block) {
-    pthread_mutex_lock(&table_lock);
+    table_enter();
     size_t at = slot_of(block);
     while (slot[at] && slot[at] != removed)
         at = (at + 1) % SLOTS;
@@ -90,11 +128,11 @@ static void block_add(void *block) {
         fputs("allocations: the table is full\n", stderr);
         abort();
     }
-    pthread_mutex_unlock(&table_lock);
+    table_leave();
 }
 
 static bool block_remove(const void *block) {
-    pthread_mutex_lock(&table_lock);
+    table_enter();
     size_t at = slot_of(block);
     while (slot[at] && slot[at] != block)
         at = (at + 1) % SLOTS;
@@ -103,7 +141,7 @@ static bool block_remove(const void *block) {
         slot[at] = slot[(at + 1) % SLOTS] ? removed : NULL;
         live--;
     }
-    pthread_mutex_unlock(&table_lock);
+    table_leave();
     return found;
 }
 
@@ -123,9 +161,9 @@ size_t allocations_counted(void) {
     return counted;
 }
 size_t allocations_live(void) {
-    pthread_mutex_lock(&table_lock);
+    table_enter();
     size_t n = live;
-    pthread_mutex_unlock(&table_lock);
+    table_leave();
     return n;
 }
 
@@ -145,13 +183,15 @@ static void *given(void *block, bool is_ours) {
 }
 
 void *malloc(size_t bytes) {
-    real_find();
+    if (!real_known())
+        return early_take(bytes);
     bool ours = is_counted(__builtin_return_address(0));
     return refused(ours) ? NULL : given(real.malloc(bytes), ours);
 }
 
 void *calloc(size_t count, size_t size) {
-    real_find();
+    if (!real_known())
+        return early_take(count * size); /* used once, and zero from the start */
     bool ours = is_counted(__builtin_return_address(0));
     return refused(ours) ? NULL : given(real.calloc(count, size), ours);
 }
@@ -189,7 +229,7 @@ void *aligned_alloc(size_t alignment, size_t bytes) {
 }
 
 void free(void *block) {
-    if (!block)
+    if (!block || is_early(block))
         return;
     real_find();
     block_remove(block);
