@@ -30,7 +30,7 @@ static kernel_product_fn *product_of(const struct kernel_table *table, number_fo
     case FORMAT_BF16:
         return table->rows_bf16;
     default:
-        return tokens < KERNEL_MANY_TOKENS ? few_of(table, format) : table->many;
+        return tokens < kernels_many_tokens(format, cpu_bundles()) ? few_of(table, format) : table->many;
     }
 }
 

@@ -13,11 +13,11 @@
 
 #include "kernels.h"
 
-enum { THREADS_MAX = 64, REPEATS_MAX = 101, TOKENS_MAX = 1024 };
+enum { THREADS_MAX = 64, REPEATS_MAX = 101, TOKENS_MAX = 1024, PEAK_ROUNDS = 10000 };
 
 struct options {
     const char *slot, *isa; /* substrings, NULL: all */
-    size_t rows, cols, tokens, bytes;
+    size_t rows, cols, tokens, bytes, tile; /* tile: most rows a call, 0: all of the thread's */
     uint32_t group;
     unsigned threads, repeats, density; /* density: percent kept of the bitmask format */
 };
@@ -31,32 +31,43 @@ struct job {
     struct activations x;
     float *out;
     const uint8_t *data;
-    uint64_t rounds;
-    double ops; /* roof_int8: operations of one thread */
+    double *seconds; /* of each copy, by the first thread */
+    double ops;      /* roof_int8: operations of one thread and copy */
     pthread_barrier_t start, end;
-    void (*run)(struct job *job, unsigned thread);
+    void (*run)(struct job *job, unsigned thread, size_t copy);
     bool stop;
 };
 
-static void run_kernel(struct job *job, unsigned thread) {
-    size_t unit = weight_row_unit(&job->weights[0]) == 1 ? 16 : weight_row_unit(&job->weights[0]), begin, end;
-    team_share(job->options->rows, unit, thread, job->options->threads, &begin, &end);
-    for (size_t i = 0; i < job->copies && begin < end; i++)
-        ((kernel_product_fn *)job->entry->function)(&job->weights[i], &job->x, NULL, job->options->tokens, begin, end,
-                                                    job->out, job->options->rows);
+static void run_kernel(struct job *job, unsigned thread, size_t copy) {
+    const struct options *options = job->options;
+    size_t begin, end;
+    team_share(options->rows, 16, thread, options->threads, &begin, &end);
+    size_t tile = options->tile ? options->tile : end - begin;
+    for (size_t row = begin; row < end; row += tile)
+        ((kernel_product_fn *)job->entry->function)(&job->weights[copy], &job->x, NULL, options->tokens, row,
+                                                    end - row < tile ? end : row + tile, job->out, options->rows);
 }
 
-static void run_read(struct job *job, unsigned thread) {
-    size_t begin, end;
-    team_share(job->options->bytes, 4096, thread, job->options->threads, &begin, &end);
-    volatile uint64_t sink = roof_read(job->data + begin, end - begin);
+static void run_read(struct job *job, unsigned thread, size_t copy) {
+    size_t chunk = job->options->bytes / job->copies / 64 * 64, begin, end;
+    team_share(chunk, 64, thread, job->options->threads, &begin, &end);
+    volatile uint64_t sink = roof_read(job->data + copy * chunk + begin, end - begin);
     (void)sink;
 }
 
-static void run_peak(struct job *job, unsigned thread) {
-    uint64_t ops = roof_int8(job->rounds);
-    if (thread == 0)
+static void run_peak(struct job *job, unsigned thread, size_t copy) {
+    uint64_t ops = roof_int8(PEAK_ROUNDS);
+    if (thread == 0 && copy == 0)
         job->ops = (double)ops;
+}
+
+static void run_all(struct job *job, unsigned thread) {
+    for (size_t i = 0; i < job->copies; i++) {
+        uint64_t begin = clock_ns();
+        job->run(job, thread, i);
+        if (thread == 0)
+            job->seconds[i] = (double)(clock_ns() - begin) * 1e-9;
+    }
 }
 
 struct worker {
@@ -70,19 +81,9 @@ static void *worker_main(void *argument) {
         pthread_barrier_wait(&worker->job->start);
         if (worker->job->stop)
             return NULL;
-        worker->job->run(worker->job, worker->thread);
+        run_all(worker->job, worker->thread);
         pthread_barrier_wait(&worker->job->end);
     }
-}
-
-/* Seconds that all threads take for one `run`. */
-static double timed(struct job *job, void (*run)(struct job *, unsigned)) {
-    job->run = run;
-    pthread_barrier_wait(&job->start);
-    uint64_t begin = clock_ns();
-    run(job, 0);
-    pthread_barrier_wait(&job->end);
-    return (double)(clock_ns() - begin) * 1e-9;
 }
 
 static int by_value(const void *a, const void *b) {
@@ -90,33 +91,41 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static double median(double *values, unsigned count) {
+static double median(double *values, size_t count) {
     qsort(values, count, sizeof *values, by_value);
     return values[count / 2];
+}
+
+/* Median seconds of one copy while all threads work. */
+static double timed(struct job *job, void (*run)(struct job *, unsigned, size_t)) {
+    job->run = run;
+    pthread_barrier_wait(&job->start);
+    run_all(job, 0);
+    pthread_barrier_wait(&job->end);
+    return median(job->seconds, job->copies);
 }
 
 static void measure(struct job *job) {
     const struct options *options = job->options;
     double kernel[REPEATS_MAX], read[REPEATS_MAX], peak[REPEATS_MAX], of_read[REPEATS_MAX], of_peak[REPEATS_MAX];
-    double bytes = (double)job->weights[0].bytes * (double)job->copies;
-    double ops = 2.0 * (double)options->rows * (double)options->cols * (double)options->tokens * (double)job->copies;
+    const double bytes = (double)job->weights[0].bytes, threads = options->threads;
+    const double ops = 2.0 * (double)options->rows * (double)options->cols * (double)options->tokens;
+    const double chunk = (double)(options->bytes / job->copies);
     timed(job, run_kernel);
     for (unsigned i = 0; i < options->repeats; i++) {
-        read[i] = timed(job, run_read);
+        read[i] = chunk / timed(job, run_read) * 1e-9;
         kernel[i] = timed(job, run_kernel);
-        peak[i] = timed(job, run_peak);
-        of_read[i] = bytes / kernel[i] / ((double)options->bytes / read[i]);
-        of_peak[i] = ops / kernel[i] / (job->ops * options->threads / peak[i]);
+        peak[i] = threads / timed(job, run_peak) * 1e-9 * job->ops;
+        of_read[i] = bytes / kernel[i] * 1e-9 / read[i];
+        of_peak[i] = ops / kernel[i] * 1e-9 / peak[i];
     }
     double seconds = median(kernel, options->repeats), spread = kernel[options->repeats - 1] / kernel[0];
-    double gb = bytes / seconds * 1e-9, gops = ops / seconds * 1e-9;
-    double roof_gb = (double)options->bytes / median(read, options->repeats) * 1e-9;
-    double roof_gops = job->ops * options->threads / median(peak, options->repeats) * 1e-9;
     printf("%s,%s,%s,%u,%zu,%zu,%zu,%u,%.3f,%.2f,%.1f,%.1f,%.3f,%.0f,%.0f,%.3f,%.2f\n", job->entry->slot,
            job->entry->isa, number_format_name(job->weights[0].format), job->weights[0].group, options->rows,
-           options->cols, options->tokens, options->threads, 8.0 * (double)job->weights[0].bytes /
-           (double)options->rows / (double)options->cols, seconds * 1e6 / (double)job->copies, gb, roof_gb,
-           median(of_read, options->repeats), gops, roof_gops, median(of_peak, options->repeats), spread);
+           options->cols, options->tokens, options->threads,
+           8.0 * bytes / (double)options->rows / (double)options->cols, seconds * 1e6, bytes / seconds * 1e-9,
+           median(read, options->repeats), median(of_read, options->repeats), ops / seconds * 1e-9,
+           median(peak, options->repeats), median(of_peak, options->repeats), spread);
     fflush(stdout);
 }
 
@@ -202,6 +211,9 @@ static void bench_format(const struct options *options, struct job *job, number_
         if (job->weights == NULL) {
             job->weights = make_weights(options, format, &job->copies);
             bind_activations(options, &job->x, &job->weights[0]);
+            job->seconds = calloc(job->copies, sizeof *job->seconds);
+            if (job->seconds == NULL)
+                exit(1);
         }
         job->entry = entry;
         measure(job);
@@ -230,6 +242,7 @@ static void bench_all(const struct options *options, struct job *job) {
             munmap((void *)(uintptr_t)job->weights[0].data,
                    job->copies * size_round_up(job->weights[0].bytes, 4096));
             free((void *)(uintptr_t)job->weights);
+            free(job->seconds);
         }
     }
 }
@@ -243,6 +256,7 @@ static struct options parse(int argc, char **argv) {
         {"tokens", required_argument, NULL, 't'},  {"megabytes", required_argument, NULL, 'm'},
         {"group", required_argument, NULL, 'g'},   {"threads", required_argument, NULL, 'j'},
         {"repeats", required_argument, NULL, 'n'}, {"density", required_argument, NULL, 'd'},
+        {"tile", required_argument, NULL, 'l'},
         {NULL, 0, NULL, 0}};
     for (int o; (o = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         size_t number = optarg ? strtoul(optarg, NULL, 10) : 0;
@@ -274,6 +288,9 @@ static struct options parse(int argc, char **argv) {
         case 'n':
             options.repeats = (unsigned)number;
             break;
+        case 'l':
+            options.tile = number;
+            break;
         case 'd':
             options.density = (unsigned)number;
             break;
@@ -283,7 +300,7 @@ static struct options parse(int argc, char **argv) {
     }
     if (options.rows < 1 || options.cols < 1 || options.tokens < 1 || options.tokens > TOKENS_MAX ||
         options.threads < 1 || options.threads > THREADS_MAX || options.repeats < 1 ||
-        options.repeats > REPEATS_MAX || options.bytes < 4096) {
+        options.repeats > REPEATS_MAX || options.bytes < 4096 || options.tile % 16 != 0) {
         fprintf(stderr, "bench_kernels: an option is out of range\n");
         exit(2);
     }
@@ -292,7 +309,7 @@ static struct options parse(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     struct options options = parse(argc, argv);
-    struct job job = {.options = &options, .rounds = 2000000};
+    struct job job = {.options = &options};
     float *values = calloc(options.tokens * options.cols, sizeof *values);
     job.out = calloc(options.tokens * options.rows, sizeof *job.out);
     uint8_t *data = map_memory(options.bytes);

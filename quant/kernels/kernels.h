@@ -16,9 +16,6 @@ typedef void kernel_product_fn(const struct weight *weight, const struct activat
 typedef void kernel_quantize_fn(const float *values, size_t cols, uint32_t group, int8_t *codes, float *scales,
                                 int32_t *sums);
 
-/* From this many tokens on the unpacked panel pays for itself (measured: bench/kernels). */
-enum { KERNEL_MANY_TOKENS = 5 };
-
 /* Unpacks one group of a panel: `quads` quads of codes to lines [quads][16 rows][4 k] of stored codes (zero is
  * format_zero), pruned weights as zero. `lines` is 64-byte aligned; returns where the group's codes end. */
 typedef const uint8_t *kernel_unpack_fn(const uint8_t *codes, uint32_t quads, uint8_t *lines);
@@ -83,6 +80,9 @@ static inline kernel_unpack_fn *kernel_unpack_of(const struct kernel_table *tabl
 const struct kernel_table *kernels(void);
 /* Fills `table` for a set of bundles: checker and benchmark compare levels side by side. */
 void kernels_fill(struct kernel_table *table, uint32_t bundles);
+
+/* From how many tokens on the `many` slot is faster than the format's `few` slot, for a set of bundles (tuning.c). */
+size_t kernels_many_tokens(number_format format, uint32_t bundles);
 
 /* The list itself, oldest ISA first within a slot. */
 struct kernel_entry {

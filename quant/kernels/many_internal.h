@@ -34,7 +34,7 @@ struct many_tokens {
 /* Panels, unpacked, for one chunk of k. */
 struct many_panels {
     uint8_t lines[MANY_PANELS][MANY_CHUNK_COLS / 4 * PANEL_LINE];
-    float scales[MANY_PANELS][MANY_CHUNK_BLOCKS + 1][PANEL_ROWS]; /* one more: superblocks hold two groups */
+    _Alignas(64) float scales[MANY_PANELS][MANY_CHUNK_BLOCKS + 1][PANEL_ROWS]; /* one more: superblocks hold two */
 };
 
 struct many_chunk {

@@ -23,7 +23,7 @@ compile() { # SOURCE FLAG
     objects="$objects $object"
 }
 for source in "$root"/quant/formats.c "$root"/quant/quant_rows.c "$root"/quant/pack.c "$root"/quant/unpack.c \
-    "$root"/quant/activations.c "$root"/quant/product.c "$root"/quant/dequantize.c "$root"/quant/kernels/dispatch.c \
+    "$root"/quant/activations.c "$root"/quant/product.c "$root"/quant/dequantize.c "$root"/quant/kernels/*.c \
     "$root"/quant/kernels/ref/*.c "$root"/quant/kernels/neon/*.c "$root"/engine/runtime/cpu.c \
     "$root"/engine/runtime/status.c "$root"/engine/runtime/clock.c "$root"/engine/runtime/log.c \
     "$root"/tests/kernels/*.c; do

@@ -37,6 +37,10 @@ static struct packed_case random_case(struct check_random *random, number_format
                             .extreme = step % 7 == 0};
     if (step % 23 == 22)
         c.tokens = 90 + check_random_below(random, 60);
+    if (step % 29 == 28) { /* longer than any chunk of k */
+        c.cols = 2000 + check_random_below(random, 3000);
+        c.rows = 1 + check_random_below(random, 100);
+    }
     size_t panels = (c.rows + PANEL_ROWS - 1) / PANEL_ROWS, first = check_random_below(random, panels);
     size_t last = first + 1 + check_random_below(random, panels - first);
     c.row_begin = step % 3 == 0 ? first * PANEL_ROWS : 0;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AVX512-VBMI2: sparse codes spread by a byte expansion; what the mask leaves out becomes the zero code. */
+/* AVX512-VBMI2: sparse codes spread by a byte expansion; what the mask leaves out becomes the zero code.
+ *
+ * Codes of the low nibbles (half 0) come out as they are, those of the high nibbles (half 1) 16 times as large: the
+ * byte product takes up to 255, and one shift of a sum at the end of a group is cheaper than one of every register. */
 #ifndef AVX512VBMI2_EXPAND_INTERNAL_H
 #define AVX512VBMI2_EXPAND_INTERNAL_H
 
@@ -13,25 +16,23 @@ INLINE uint64_t load_u64(const uint8_t *at) {
     return value;
 }
 
-/* Bitmask format: a quad of the first (0) or second half of a group from its mask and its nibbles on; 64 bytes are
- * read, whatever the mask says. */
+/* `codes` to where the mask at `mask` has its bits, the zero code elsewhere. */
+INLINE __m512i expand_half(const uint8_t *mask, __m512i codes, unsigned half) {
+    return _mm512_mask_expand_epi8(_mm512_set1_epi8((char)(half ? 0x80 : 8)), _cvtu64_mask64(load_u64(mask)), codes);
+}
+
+/* Bitmask format: a quad of the first or second half of a group from its mask and its nibbles on; 64 bytes are read,
+ * whatever the mask says. */
 INLINE __m512i expand_masked(const uint8_t *mask, const uint8_t *nibbles, unsigned half) {
-    __m512i codes = load_line(nibbles);
-    if (half)
-        codes = _mm512_srli_epi32(codes, 4);
-    codes = _mm512_and_si512(codes, _mm512_set1_epi8(15));
-    return _mm512_mask_expand_epi8(_mm512_set1_epi8(8), _cvtu64_mask64(load_u64(mask)), codes);
+    return expand_half(mask, _mm512_and_si512(load_line(nibbles), _mm512_set1_epi8((char)(half ? 0xf0 : 15))), half);
 }
 INLINE size_t masked_count(const uint8_t *mask) { return (size_t)__builtin_popcountll(load_u64(mask)); }
 
-/* 4:8: octet o (0..3) of a block; rows 0-7 or 8-15 in 64-bit lanes of 8 k. */
+/* 4:8: octet o (0..3) of a block; rows 0-7 (half 0) or 8-15 in 64-bit lanes of 8 k. */
 INLINE __m512i expand_48(const uint8_t *block, unsigned octet, unsigned half) {
     __m256i values = _mm256_loadu_si256((const __m256i *)(const void *)(block + PANEL_LINE + octet * 32));
-    if (half)
-        values = _mm256_srli_epi32(values, 4);
-    __m512i codes = _mm512_zextsi256_si512(_mm256_and_si256(values, _mm256_set1_epi8(15)));
-    uint64_t mask = load_u64(block + octet * 16 + half * 8);
-    return _mm512_mask_expand_epi8(_mm512_set1_epi8(8), _cvtu64_mask64(mask), codes);
+    values = _mm256_and_si256(values, _mm256_set1_epi8((char)(half ? 0xf0 : 15)));
+    return expand_half(block + octet * 16 + half * 8, _mm512_zextsi256_si512(values), half);
 }
 
 #endif

@@ -4,5 +4,8 @@
 
 #include "../avx512vnni/few_internal.h"
 
-FEW_KERNEL(few_int4_48_avx512vbmi2, FORMAT_INT4_48, 192)
-FEW_KERNEL(few_int4_mask_avx512vbmi2, FORMAT_INT4_MASK, 0)
+FEW_SET_MASKED(int4_48, FORMAT_INT4_48)
+FEW_SET_MASKED(int4_mask, FORMAT_INT4_MASK)
+
+FEW_KERNEL(few_int4_48_avx512vbmi2, &int4_48)
+FEW_KERNEL(few_int4_mask_avx512vbmi2, &int4_mask)

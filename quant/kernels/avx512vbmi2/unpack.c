@@ -2,6 +2,9 @@
 /* AVX512-VBMI2 unpacking of the masked formats. */
 #include "expand_internal.h"
 
+/* Codes 16 times too large (in the high nibbles of bytes that are zero below) back to their size. */
+INLINE __m512i lowered(__m512i codes) { return _mm512_srli_epi32(codes, 4); }
+
 const uint8_t *unpack_int4_mask_avx512vbmi2(const uint8_t *codes, uint32_t quads, uint8_t *lines) {
     const uint8_t *low = codes + (size_t)quads * 8, *high = low;
     const size_t half = quads / 2;
@@ -10,7 +13,7 @@ const uint8_t *unpack_int4_mask_avx512vbmi2(const uint8_t *codes, uint32_t quads
         _mm512_store_si512(lines + quad * PANEL_LINE, expand_masked(mask, low, 0));
         low += masked_count(mask);
         mask += half * 8;
-        _mm512_store_si512(lines + (quad + half) * PANEL_LINE, expand_masked(mask, high, 1));
+        _mm512_store_si512(lines + (quad + half) * PANEL_LINE, lowered(expand_masked(mask, high, 1)));
         high += masked_count(mask);
     }
     return low > high ? low : high;
@@ -22,7 +25,7 @@ const uint8_t *unpack_int4_48_avx512vbmi2(const uint8_t *codes, uint32_t quads, 
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
     for (uint32_t quad = 0; quad < quads; quad += 8, codes += (size_t)3 * PANEL_LINE) {
         _Pragma("GCC unroll 4") for (unsigned octet = 0; octet < 4; octet++) {
-            __m512i low = expand_48(codes, octet, 0), high = expand_48(codes, octet, 1);
+            __m512i low = expand_48(codes, octet, 0), high = lowered(expand_48(codes, octet, 1));
             uint8_t *to = lines + (size_t)(quad + 2 * octet) * PANEL_LINE;
             _mm512_store_si512(to, _mm512_permutex2var_epi32(low, even, high));
             _mm512_store_si512(to + PANEL_LINE, _mm512_permutex2var_epi32(low, odd, high));

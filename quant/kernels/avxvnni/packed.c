@@ -3,14 +3,24 @@
 #define PACKED_VNNI 1
 #include "../avx2/packed_internal.h"
 
-FEW_KERNEL(few_int8_avxvnni, FORMAT_INT8, 512)
-FEW_KERNEL(few_int4_avxvnni, FORMAT_INT4, 256)
-FEW_KERNEL(few_int3_avxvnni, FORMAT_INT3, 192)
-FEW_KERNEL(few_int2_avxvnni, FORMAT_INT2, 128)
-FEW_KERNEL(few_int4_24_avxvnni, FORMAT_INT4_24, 192)
-FEW_KERNEL_UNPACKED(few_int4_48_avxvnni, unpack_int4_48_avx2)
-FEW_KERNEL_UNPACKED(few_int4_mask_avxvnni, unpack_int4_mask_avx2)
-MANY_KERNEL(many_avxvnni)
+FEW_SET(int8, FORMAT_INT8, 512)
+FEW_SET(int4, FORMAT_INT4, 256)
+FEW_SET(int3, FORMAT_INT3, 192)
+FEW_SET(int2, FORMAT_INT2, 128)
+FEW_SET(int4_24, FORMAT_INT4_24, 192)
+FEW_SET(lines, FORMAT_LINES, 512)
+
+FEW_KERNEL(few_int8_avxvnni, &int8)
+FEW_KERNEL(few_int4_avxvnni, &int4)
+FEW_KERNEL(few_int3_avxvnni, &int3)
+FEW_KERNEL(few_int2_avxvnni, &int2)
+FEW_KERNEL(few_int4_24_avxvnni, &int4_24)
+
+/* The masked formats are unpacked whatever the number of tokens. */
+MANY_KERNEL(few_int4_48_avxvnni, &lines)
+MANY_KERNEL(few_int4_mask_avxvnni, &lines)
+
+MANY_KERNEL(many_avxvnni, &lines)
 
 /* The peak of this ISA: vpdpbusd between registers, in more chains than its latency covers. */
 uint64_t roof_int8_avxvnni(uint64_t rounds) {

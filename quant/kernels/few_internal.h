@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The frame of the x86 kernels on packed weights: which panels meet which tokens, in what order.
+ *
+ * An ISA brings, for each format it expands in registers, functions that multiply a few panels with 1, 2 or 4 tokens
+ * (struct few_set). Up to four tokens, the panels of a call are cut into runs that are read side by side, each one
+ * forward stream. For more, a strip of panels stays in the second-level cache while the tokens pass, four at a time;
+ * for many, the strip is unpacked first where expanding costs more than loading (tuning.c says from how many on).
+ */
+#ifndef FEW_INTERNAL_H
+#define FEW_INTERNAL_H
+
+#include <string.h>
+
+#include "kernels.h"
+
+enum {
+    FEW_TOKENS = 4,          /* most tokens at a time */
+    FEW_PANELS = 4,          /* most panels at a time */
+    STRIP_CHUNK_COLS = 2048, /* k of an unpacked strip: 4 panels take 136 KiB */
+    STRIP_ROWS = FEW_PANELS * PANEL_ROWS,
+    STRIP_PANEL_BYTES = STRIP_CHUNK_COLS / 4 * PANEL_LINE + STRIP_CHUNK_COLS / 64 * PANEL_SCALE_LINE
+};
+
+/* Where the activations of one token start, at the first group of a job. */
+struct few_token {
+    const int8_t *codes;
+    const float *scales;
+    const int32_t *sums;
+};
+
+/* What is the same for all panels and tokens. */
+struct few_job {
+    size_t group, groups; /* k of a group, and groups to go over */
+    int zero;             /* the stored code that stands for zero */
+    const uint8_t *limit; /* bitmask format: where a superblock may start at the latest */
+    bool carry;           /* sums start from what is in `out` */
+    float factor;         /* times the sums at the end */
+};
+
+/* Multiplies panels that start at at[p] with tokens x[t]; the first `live` tokens go to
+ * out[t * out_stride + p * apart + r], of the last panel only `rows` rows. All FEW_TOKENS tokens can be read. */
+typedef void few_panels_fn(const struct few_job *job, const uint8_t *const *at, const struct few_token *x, size_t live,
+                           size_t rows, size_t apart, float *out, size_t out_stride);
+
+/* The functions of a format for 1, 2 and 3 to 4 tokens: `panels[i]` panels side by side, or a single one. */
+struct few_set {
+    size_t panels[3];
+    few_panels_fn *side[3], *single[3];
+};
+
+static inline unsigned few_choice(size_t tokens) { return tokens == 1 ? 0 : tokens == 2 ? 1 : 2; }
+
+/* Up to four tokens from `begin` on, at group `group`; those that are not there repeat the first. */
+static inline size_t few_gather(const struct activations *x, const uint32_t *index, size_t begin, size_t end,
+                                size_t group, struct few_token *ret_tokens) {
+    const size_t groups = x->k_padded / x->group, count = end - begin < FEW_TOKENS ? end - begin : FEW_TOKENS;
+    for (size_t t = 0; t < FEW_TOKENS; t++) {
+        size_t i = begin + (t < count ? t : 0), from = index ? index[i] : i;
+        ret_tokens[t] = (struct few_token){x->codes + from * x->k_padded + group * x->group,
+                                           x->scales + from * groups + group, x->sums + from * groups + group};
+    }
+    return count;
+}
+
+/* Panels as equal runs side by side, `live` tokens; what is left over one by one. */
+static inline void few_rows(const struct few_set *set, const struct few_job *job, const struct weight *weight,
+                            const struct few_token *x, size_t live, size_t row_begin, size_t row_end, float *out,
+                            size_t out_stride) {
+    const unsigned choice = few_choice(live);
+    const size_t first = row_begin / PANEL_ROWS, panels = (row_end - row_begin + PANEL_ROWS - 1) / PANEL_ROWS;
+    const size_t run = panels / set->panels[choice], rest = run * set->panels[choice];
+    const size_t last = row_end - row_begin - (panels - 1) * PANEL_ROWS;
+    for (size_t p = 0; p < run; p++) {
+        const uint8_t *at[FEW_PANELS];
+        for (size_t i = 0; i < set->panels[choice]; i++)
+            at[i] = panel_begin(weight, first + p + i * run);
+        set->side[choice](job, at, x, live, p == run - 1 && rest == panels ? last : PANEL_ROWS, run * PANEL_ROWS,
+                          out + (first + p) * PANEL_ROWS, out_stride);
+    }
+    for (size_t p = rest; p < panels; p++) {
+        const uint8_t *at = panel_begin(weight, first + p);
+        set->single[choice](job, &at, x, live, p == panels - 1 ? last : PANEL_ROWS, 0, out + (first + p) * PANEL_ROWS,
+                            out_stride);
+    }
+}
+
+static inline struct few_job few_job_of(const struct weight *weight) {
+    return (struct few_job){.group = weight->group,
+                            .groups = (size_t)quant_rows_groups(weight->cols, weight->group),
+                            .zero = format_zero(weight->format),
+                            .limit = panel_limit(weight),
+                            .factor = weight->factor};
+}
+
+/* All tokens with the `panels` panels of a strip, `rows` rows in all. */
+static inline void strip_tokens(const struct few_set *set, const struct few_job *job, const uint8_t *const *at,
+                                size_t rows, const struct activations *x, const uint32_t *index, size_t tokens,
+                                size_t group, float *out, size_t out_stride) {
+    const size_t panels = (rows + PANEL_ROWS - 1) / PANEL_ROWS;
+    for (size_t begin = 0; begin < tokens; begin += FEW_TOKENS) {
+        struct few_token token[FEW_TOKENS];
+        size_t live = few_gather(x, index, begin, tokens, group, token), p = 0;
+        const unsigned choice = few_choice(live);
+        for (size_t side = set->panels[choice]; p + side <= panels; p += side)
+            set->side[choice](job, at + p, token, live,
+                              p + side == panels ? rows - (panels - 1) * PANEL_ROWS : PANEL_ROWS, PANEL_ROWS,
+                              out + begin * out_stride + p * PANEL_ROWS, out_stride);
+        for (; p < panels; p++)
+            set->single[choice](job, at + p, token, live, p + 1 == panels ? rows - p * PANEL_ROWS : PANEL_ROWS, 0,
+                                out + begin * out_stride + p * PANEL_ROWS, out_stride);
+    }
+}
+
+/* Writes `groups` groups of a panel as a panel of lines: scales as they are, codes unpacked. Returns its
+ * end. */
+static inline const uint8_t *strip_unpack(const struct few_job *job, size_t groups, kernel_unpack_fn *unpack,
+                                          const uint8_t *at, uint8_t *out) {
+    const uint32_t quads = (uint32_t)job->group / 4;
+    for (size_t g = 0; g < groups; g += 2) {
+        at = panel_clamp(at, job->limit);
+        for (size_t line = 0; line < job->group * 16; line += PANEL_LINE) /* as far ahead as two groups are at most */
+            __builtin_prefetch(at + job->group * 16 + line);
+        memcpy(out, at, PANEL_SCALE_LINE);
+        at += PANEL_SCALE_LINE;
+        out += PANEL_SCALE_LINE;
+        for (size_t i = 0; i < 2 && g + i < groups; i++, out += (size_t)quads * PANEL_LINE)
+            at = unpack(at, quads, out);
+    }
+    return at;
+}
+
+/* Up to four tokens: all panels once, side by side. More: strip after strip, all tokens while it is near. */
+static inline void few_product(const struct few_set *set, const struct weight *weight, const struct activations *x,
+                               const uint32_t *index, size_t tokens, size_t row_begin, size_t row_end, float *out,
+                               size_t out_stride) {
+    const struct few_job job = few_job_of(weight);
+    if (tokens <= FEW_TOKENS) {
+        struct few_token token[FEW_TOKENS];
+        size_t live = few_gather(x, index, 0, tokens, 0, token);
+        few_rows(set, &job, weight, token, live, row_begin, row_end, out, out_stride);
+        return;
+    }
+    for (size_t row = row_begin; row < row_end; row += STRIP_ROWS) {
+        const size_t rows = row_end - row < STRIP_ROWS ? row_end - row : STRIP_ROWS;
+        const uint8_t *at[FEW_PANELS];
+        for (size_t p = 0; p * PANEL_ROWS < rows; p++)
+            at[p] = panel_begin(weight, row / PANEL_ROWS + p);
+        strip_tokens(set, &job, at, rows, x, index, tokens, 0, out + row, out_stride);
+    }
+}
+
+/* A strip of up to four panels, unpacked in chunks of k; `out` carries the sums from chunk to chunk. */
+static inline void strip_lines(const struct few_set *lines, const struct weight *weight, const struct activations *x,
+                               const uint32_t *index, size_t tokens, size_t row, size_t rows, float *out,
+                               size_t out_stride) {
+    _Alignas(64) uint8_t buffer[FEW_PANELS][STRIP_PANEL_BYTES];
+    const uint8_t *const to[FEW_PANELS] = {buffer[0], buffer[1], buffer[2], buffer[3]}, *at[FEW_PANELS];
+    const size_t panels = (rows + PANEL_ROWS - 1) / PANEL_ROWS, most = STRIP_CHUNK_COLS / weight->group;
+    const struct few_job whole = few_job_of(weight);
+    kernel_unpack_fn *unpack = kernel_unpack_of(kernels(), weight->format);
+    for (size_t p = 0; p < panels; p++)
+        at[p] = panel_begin(weight, row / PANEL_ROWS + p);
+    for (size_t group = 0; group < whole.groups; group += most) {
+        struct few_job job = whole;
+        job.groups = whole.groups - group < most ? whole.groups - group : most;
+        job.carry = group > 0;
+        job.factor = group + job.groups == whole.groups ? whole.factor : 1.0f;
+        for (size_t p = 0; p < panels; p++)
+            at[p] = strip_unpack(&job, job.groups, unpack, at[p], buffer[p]);
+        strip_tokens(lines, &job, to, rows, x, index, tokens, group, out + row, out_stride);
+    }
+}
+
+/* Any number of tokens with strips that are unpacked for `lines`. */
+static inline void many_product(const struct few_set *lines, const struct weight *weight, const struct activations *x,
+                                const uint32_t *index, size_t tokens, size_t row_begin, size_t row_end, float *out,
+                                size_t out_stride) {
+    for (size_t row = row_begin; row < row_end; row += STRIP_ROWS)
+        strip_lines(lines, weight, x, index, tokens, row, row_end - row < STRIP_ROWS ? row_end - row : STRIP_ROWS, out,
+                    out_stride);
+}
+
+#define FEW_ARGUMENTS                                                                                                  \
+    const struct few_job *job, const uint8_t *const *at, const struct few_token *x, size_t live, size_t rows,          \
+        size_t apart, float *out, size_t out_stride
+/* Instances of the ISA's few_panels for one format: `side` panels at a time with four tokens, `pair` with two, 4 with
+ * one. few_panels is inlined with these constants. */
+#define FEW_INSTANCE(name, format, block_bytes, panels, tokens)                                                        \
+    static void name##_##panels##_##tokens(FEW_ARGUMENTS) {                                                            \
+        few_panels(format, block_bytes, panels, tokens, job, at, x, live, rows, apart, out, out_stride);               \
+    }
+#define PRODUCT_ARGUMENTS                                                                                              \
+    const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens, size_t row_begin,  \
+        size_t row_end, float *out, size_t out_stride
+#define FEW_KERNEL(name, set)                                                                                          \
+    void name(PRODUCT_ARGUMENTS) { few_product(set, weight, x, index, tokens, row_begin, row_end, out, out_stride); }
+#define MANY_KERNEL(name, set)                                                                                         \
+    void name(PRODUCT_ARGUMENTS) { many_product(set, weight, x, index, tokens, row_begin, row_end, out, out_stride); }
+
+#endif
