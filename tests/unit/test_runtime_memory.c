@@ -9,7 +9,9 @@
 
 #include "runtime.h"
 
-#if !defined(ARENA_BACKEND)
+#if !defined(ARENA_BACKEND) && (defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__))
+#define ARENA_BACKEND "hwloc" /* the sanitizer is the allocator: nothing asks for jemalloc, which is left out */
+#elif !defined(ARENA_BACKEND)
 #define ARENA_BACKEND "jemalloc"
 #endif
 

@@ -3,12 +3,13 @@ options="--calib $DATA/texts/calib.txt --calib-tokens 128 --quant rtn:int4-g64 -
 moesaic compress -o whole.moe $options -q
 moesaic compress -o killed.moe $options -q &
 pid=$!
-while [ ! -s killed.moe.partial ] || [ "$(stat -c %s killed.moe.partial)" -lt $((RANDOM * 150 + 2500000)) ]; do
+enough=$((RANDOM * 150 + 2500000))
+while [ ! -s killed.moe.partial ] || [ "$(stat -c %s killed.moe.partial)" -lt "$enough" ]; do
     kill -0 "$pid"
     sleep 0.01
 done
 kill -9 "$pid"
 wait "$pid" || echo "exit $?"
 [ ! -e killed.moe ] && echo 'unfinished'
-moesaic compress -o killed.moe $options --resume --json | python3 -c "import json, sys; print(0 < json.load(sys.stdin)['resumed_layers'] < 6)"
+moesaic compress -o killed.moe $options --resume --json | python3 -c "import json, sys; print(0 < json.load(sys.stdin)['resumed_layers'] <= 6)"
 cmp whole.moe killed.moe && ls killed.moe*
