@@ -33,12 +33,12 @@ void dense_ffn_plan(struct forward *f, const struct layer_weights *weights) {
 void dense_ffn_run(struct forward *f, struct forward_worker *w, uint32_t layer, const struct layer_weights *weights) {
     const struct expert_input *x = ffn_enter(f, w, layer, weights);
     if (!f->narrow) /* the input was normed by all */
-        forward_meet(f, w);
+        forward_meet(f, w, FORWARD_UP);
     ffn_observe(f, w, layer, x);
     expert_dispatch_up(&f->dispatch, w->node, x, w->tile);
-    forward_meet(f, w);
+    forward_meet(f, w, FORWARD_UP);
     expert_dispatch_down(&f->dispatch, w->node);
-    forward_meet(f, w);
+    forward_meet(f, w, FORWARD_DOWN);
 }
 
 void ffn_finish_row(const struct forward *f, const struct layer_config *done, size_t row, float *residual) {

@@ -111,6 +111,14 @@ void forward_destroy(struct forward *f) {
 }
 
 const struct forward_options *forward_limits(const struct forward *f) { return &f->options; }
+
+void forward_times(const struct forward *f, struct forward_times *ret_times) {
+    *ret_times = (struct forward_times){.barriers = f->worker[0].times.barriers};
+    for (unsigned thread = 0; thread < f->threads; thread++)
+        for (unsigned part = 0; part < FORWARD_PARTS; part++)
+            ret_times->part_ns[part] += f->worker[thread].times.part_ns[part];
+}
+
 const float *forward_logits(const struct forward *f, size_t row) { return f->logits + row * f->config->vocab; }
 
 /* ---- the region -------------------------------------------------------------------------------------------------- */
@@ -137,14 +145,14 @@ static void observe_hidden(const struct forward *f, const struct forward_worker 
 }
 
 /* The normed rows lie with the threads that made them, until these go on: all meet once more when somebody looks. */
-static void observe_attention(struct forward *f, const struct forward_worker *w, uint32_t layer) {
+static void observe_attention(struct forward *f, struct forward_worker *w, uint32_t layer) {
     if (!f->tap->input)
         return;
     for (unsigned i = 0; w->thread == 0 && i < (f->narrow ? 1 : f->threads); i++)
         if (f->worker[i].begin < f->worker[i].end)
             f->tap->input(f->tap->user, layer, FORWARD_SITE_ATTENTION, f->worker[i].normed, f->worker[i].begin,
                           f->worker[i].end - f->worker[i].begin, f->config->hidden);
-    forward_meet(f, w);
+    forward_meet(f, w, FORWARD_PROJECT);
 }
 
 /* By thread 0, while the layer's first stage runs: what later stages of the layer find ready. */
@@ -162,17 +170,19 @@ static void run_layer(struct forward *f, struct forward_worker *w, uint32_t laye
     if (w->thread == 0)
         prepare_layer(f, layer, weights);
     attention_project(f, w, layer, weights);
-    forward_meet(f, w);
+    forward_meet(f, w, FORWARD_PROJECT);
     if (!first)
         observe_hidden(f, w, layer - 1);
     observe_attention(f, w, layer);
     attention_run(f, w, layer, weights);
-    forward_meet(f, w);
+    forward_meet(f, w, FORWARD_ATTENTION);
     if (w->thread == 0 && f->tap->input)
         f->tap->input(f->tap->user, layer, FORWARD_SITE_OUTPUT, f->attended, 0, f->rows, f->q_rows);
     attention_output(f, w, layer, weights);
     if (f->narrow)
-        forward_meet(f, w);
+        forward_meet(f, w, FORWARD_OUTPUT);
+    else
+        forward_part_end(w, FORWARD_OUTPUT);
     if (f->config->layer[layer].moe)
         moe_layer_run(f, w, layer, weights);
     else
@@ -190,7 +200,7 @@ static void finish_layers(struct forward *f, struct forward_worker *w) {
         ffn_finish_row(f, w->previous, r, residual);
     }
     if (!f->narrow && (f->given_hidden || f->tap->hidden))
-        forward_meet(f, w);
+        forward_meet(f, w, FORWARD_HEAD);
     observe_hidden(f, w, f->layer_end - 1);
 }
 
@@ -198,6 +208,7 @@ static void step_body(struct team *team, unsigned thread, void *argument) {
     struct forward *f = argument;
     struct forward_worker *w = &f->worker[thread];
     (void)team;
+    forward_part_end(w, FORWARD_WAIT);
     w->previous = NULL;
     w->bad_row = SIZE_MAX;
     w->begin = 0;
@@ -205,12 +216,13 @@ static void step_body(struct team *team, unsigned thread, void *argument) {
     if (!f->narrow)
         team_share(f->rows, 1, thread, f->threads, &w->begin, &w->end);
     embedding_run(f, w);
-    forward_meet(f, w);
+    forward_meet(f, w, FORWARD_EMBEDDING);
     for (uint32_t layer = f->layer_begin; layer < f->layer_end; layer++)
         run_layer(f, w, layer);
     finish_layers(f, w);
     if (!f->given_hidden)
         head_run(f, w);
+    forward_part_end(w, FORWARD_HEAD);
 }
 
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
@@ -283,7 +295,12 @@ static void run_step(struct forward *f, const struct forward_tap *tap) {
     attention_plan(f);
     expert_input_bind(&f->head_input, expert_form_bit(&model_weights(f->model)->head), f->ffn_values, f->logits_rows,
                       f->config->hidden, f->config->hidden, f->ffn_forms);
+    uint64_t begin = clock_ns();
+    for (unsigned thread = 0; thread < f->threads; thread++)
+        f->worker[thread].part_begin_ns = begin;
     team_run(f->team, step_body, f);
+    for (unsigned thread = 0; thread < f->threads; thread++)
+        forward_part_end(&f->worker[thread], FORWARD_WAIT);
 }
 
 /* The first position whose logits are not finite, if any. */

@@ -69,6 +69,8 @@ struct forward_worker {
     float *key;                          /* [head width]: a key on its way into the cache, */
     uint16_t *narrowed;                  /* [head width]: and as FP16 */
     size_t bad_row;                      /* first row of logits found not finite, or SIZE_MAX */
+    struct forward_times times;          /* of this thread */
+    uint64_t part_begin_ns;              /* since when its time is not yet in them */
 };
 
 struct forward {
@@ -137,7 +139,19 @@ struct forward {
  * [begin[i], end[i]). All of them in a wide step. */
 void forward_share(const struct forward *f, const struct forward_worker *w, const size_t *rows, size_t n, size_t *begin,
                    size_t *end);
-static inline void forward_meet(struct forward *f, const struct forward_worker *w) { team_barrier(f->team, w->thread); }
+/* What this thread did since it last said so was `part`. */
+static inline void forward_part_end(struct forward_worker *w, forward_part part) {
+    uint64_t now = clock_ns();
+    w->times.part_ns[part] += now - w->part_begin_ns;
+    w->part_begin_ns = now;
+}
+/* Ends `part` and waits for the others. */
+static inline void forward_meet(struct forward *f, struct forward_worker *w, forward_part part) {
+    forward_part_end(w, part);
+    team_barrier(f->team, w->thread);
+    w->times.barriers++;
+    forward_part_end(w, FORWARD_WAIT);
+}
 /* Residual row `row` of this worker, begin <= row < end. */
 static inline float *forward_residual(const struct forward *f, const struct forward_worker *w, size_t row) {
     return (f->narrow ? w->residual : f->hidden) + row * f->config->hidden;

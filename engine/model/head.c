@@ -23,7 +23,7 @@ static const struct expert_input *enter(struct forward *f, struct forward_worker
     norm_wanted(f, w, f->narrow ? w->normed : f->ffn_values, &begin, &end);
     expert_input_quantize(input, begin, end);
     if (!f->narrow)
-        forward_meet(f, w);
+        forward_meet(f, w, FORWARD_HEAD);
     return input;
 }
 

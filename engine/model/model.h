@@ -96,6 +96,27 @@ moesaic_status forward_create(const struct model *model, struct team *team, cons
                               struct counters *counters, struct forward **ret_forward, moesaic_error *error);
 void forward_destroy(struct forward *forward); /* accepts NULL */
 const struct forward_options *forward_limits(const struct forward *forward);
+
+/* Where the time of steps goes. Waiting is at barriers, and before and after the region. */
+typedef enum forward_part {
+    FORWARD_EMBEDDING,
+    FORWARD_PROJECT,   /* sum over the previous layer's experts, norm, queries, keys and values */
+    FORWARD_ATTENTION, /* norms of queries and keys, positions, cache, scores and values */
+    FORWARD_OUTPUT,
+    FORWARD_ROUTER,    /* norm, logits, choice and plan */
+    FORWARD_UP,        /* gate, up and activation */
+    FORWARD_DOWN,
+    FORWARD_HEAD,
+    FORWARD_WAIT,
+    FORWARD_PARTS
+} forward_part;
+struct forward_times {
+    uint64_t part_ns[FORWARD_PARTS]; /* of all threads */
+    uint64_t barriers;               /* inside of steps */
+};
+/* Of all steps so far; not during one. */
+void forward_times(const struct forward *forward, struct forward_times *ret_times);
+
 /* Evaluates the items in one parallel region and appends them to their contexts. On failure no context has advanced.
  * Bits do not depend on ISA, threads, chunking or batch mates. `tap` may be NULL.
  * Errors: USAGE (a limit or a capacity exceeded), INPUT (id out of range), MEMORY (KV blocks), NONFINITE (logits that

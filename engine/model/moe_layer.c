@@ -105,14 +105,14 @@ void moe_layer_run(struct forward *f, struct forward_worker *w, uint32_t layer, 
             choose(f, 0, f->rows);
         plan(f, layer, weights);
     }
-    forward_meet(f, w);
+    forward_meet(f, w, FORWARD_ROUTER);
     if (w->thread == 0 && f->tap->routing)
         f->tap->routing(f->tap->user, layer, f->chosen, f->weights, f->rows, f->config->top_k);
     ffn_observe(f, w, layer, x);
     expert_dispatch_up(&f->dispatch, w->node, x, w->tile);
-    forward_meet(f, w);
+    forward_meet(f, w, FORWARD_UP);
     if (w->thread == 0 && f->tap->expert)
         observe_experts(f, layer, x);
     expert_dispatch_down(&f->dispatch, w->node);
-    forward_meet(f, w);
+    forward_meet(f, w, FORWARD_DOWN);
 }

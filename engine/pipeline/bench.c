@@ -28,7 +28,7 @@ struct bench {
     struct model_context **context; /* [max_batch] */
     struct forward_item *item;      /* [max_batch] */
     int32_t *prompt;                /* [max_batch, prompt_tokens] */
-    int32_t *next;                  /* [max_batch] */
+    int32_t *first, *next;          /* [max_batch]: the prompt's continuation, and the one at hand */
     uint8_t *roof;                  /* [threads, ROOF_BYTES] */
     _Atomic uint64_t operations, sink;
     moesaic_bench_result *result;
@@ -84,27 +84,35 @@ static double int8_roof(struct bench *b) {
 struct used {
     double seconds;
     uint64_t tokens, bytes, flops, steps, barrier_ns, step_ns;
+    struct forward_times times;
 };
 
 static struct used used_now(const struct bench *b) {
     const struct counters *c = &b->counters;
-    return (struct used){.tokens = c->tokens,
-                         .bytes = c->bytes_local + c->bytes_remote,
-                         .flops = c->flops_executed,
-                         .steps = c->steps,
-                         .barrier_ns = c->barrier_ns,
-                         .step_ns = c->step_ns};
+    struct used used = {.tokens = c->tokens,
+                        .bytes = c->bytes_local + c->bytes_remote,
+                        .flops = c->flops_executed,
+                        .steps = c->steps,
+                        .barrier_ns = c->barrier_ns,
+                        .step_ns = c->step_ns};
+    forward_times(b->forward, &used.times);
+    return used;
 }
 
 static struct used used_since(const struct bench *b, struct used before, uint64_t start) {
+    double seconds = seconds_since(start);
     struct used now = used_now(b);
-    return (struct used){.seconds = seconds_since(start),
-                         .tokens = now.tokens - before.tokens,
-                         .bytes = now.bytes - before.bytes,
-                         .flops = now.flops - before.flops,
-                         .steps = now.steps - before.steps,
-                         .barrier_ns = now.barrier_ns - before.barrier_ns,
-                         .step_ns = now.step_ns - before.step_ns};
+    struct used used = {.seconds = seconds,
+                        .tokens = now.tokens - before.tokens,
+                        .bytes = now.bytes - before.bytes,
+                        .flops = now.flops - before.flops,
+                        .steps = now.steps - before.steps,
+                        .barrier_ns = now.barrier_ns - before.barrier_ns,
+                        .step_ns = now.step_ns - before.step_ns,
+                        .times.barriers = now.times.barriers - before.times.barriers};
+    for (unsigned part = 0; part < FORWARD_PARTS; part++)
+        used.times.part_ns[part] = now.times.part_ns[part] - before.times.part_ns[part];
+    return used;
 }
 
 static int32_t best_id(const float *logits, uint32_t vocab) {
@@ -127,14 +135,17 @@ static moesaic_status prompt_run(struct bench *b, uint32_t s, moesaic_error *err
                                     .want = first + count == tokens ? FORWARD_LAST_LOGITS : FORWARD_NO_LOGITS};
         status = forward_step(b->forward, &item, 1, NULL, error);
         if (!status && item.want == FORWARD_LAST_LOGITS)
-            b->next[s] = best_id(forward_logits(b->forward, item.ret_row), model_config(b->model)->vocab);
+            b->first[s] = best_id(forward_logits(b->forward, item.ret_row), model_config(b->model)->vocab);
     }
     return status;
 }
 
-/* Decodes `batch` sequences together, greedily, so that routing is the model's own. */
+/* Decodes `batch` sequences together behind their prompts, greedily, so that routing is the model's own. */
 static moesaic_status decode_run(struct bench *b, uint32_t batch, moesaic_error *error) {
     moesaic_status status = MOESAIC_OK;
+    memcpy(b->next, b->first, batch * sizeof *b->next);
+    for (uint32_t s = 0; s < batch; s++)
+        model_context_truncate(b->context[s], b->options.prompt_tokens);
     for (uint32_t step = 0; !status && step < b->options.decode_tokens; step++) {
         for (uint32_t s = 0; s < batch; s++)
             b->item[s] = (struct forward_item){.context = b->context[s],
@@ -151,14 +162,9 @@ static moesaic_status decode_run(struct bench *b, uint32_t batch, moesaic_error 
 
 /* One repetition of run `index` (0: the prompt). */
 static moesaic_status run_once(struct bench *b, uint32_t index, struct used *ret_used, moesaic_error *error) {
-    uint32_t batch = b->result->run[index].batch;
-    moesaic_status status = MOESAIC_OK;
-    for (uint32_t s = 0; !status && s < batch; s++)
-        status = prompt_run(b, s, error);
     struct used before = used_now(b);
     uint64_t start = clock_ns();
-    if (!status)
-        status = index ? decode_run(b, batch, error) : prompt_run(b, 0, error);
+    moesaic_status status = index ? decode_run(b, b->result->run[index].batch, error) : prompt_run(b, 0, error);
     *ret_used = used_since(b, before, start);
     return status;
 }
@@ -166,70 +172,74 @@ static moesaic_status run_once(struct bench *b, uint32_t index, struct used *ret
 /* ---- figures ------------------------------------------------------------------------------------------------------
  */
 
-static int double_compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median_of(const double *values, uint32_t count) {
-    double sorted[MOESAIC_BENCH_REPETITIONS_MAX];
-    memcpy(sorted, values, count * sizeof *sorted);
-    qsort(sorted, count, sizeof *sorted, double_compare);
-    return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
-}
-
 static void spread_add(moesaic_bench_spread *spread, double value) {
+    double sorted[MOESAIC_BENCH_REPETITIONS_MAX];
     spread->value[spread->count++] = value;
-    spread->low = spread->count == 1 || value < spread->low ? value : spread->low;
-    spread->high = value > spread->high ? value : spread->high;
-    spread->median = median_of(spread->value, spread->count);
+    memcpy(sorted, spread->value, spread->count * sizeof *sorted);
+    spread->median = median_of(sorted, spread->count);
+    spread->low = sorted[0];
+    spread->high = sorted[spread->count - 1];
 }
 
-/* Fractions of the roofs of every counted repetition of one run. */
-struct fractions {
-    double read[MOESAIC_BENCH_REPETITIONS_MAX], int8[MOESAIC_BENCH_REPETITIONS_MAX];
+/* Of the counted repetitions of one run. */
+struct record {
+    moesaic_bench_spread read_fraction, int8_fraction;
+    double thread_ns;
+    uint64_t part_ns[FORWARD_PARTS];
 };
 
-static void run_record(struct bench *b, moesaic_bench_run *run, struct fractions *fractions, const struct used *u,
+_Static_assert((int)MOESAIC_BENCH_PARTS == (int)FORWARD_PARTS, "the parts of a step, in the same order");
+
+static void run_record(struct bench *b, moesaic_bench_run *run, struct record *record, const struct used *u,
                        double read, double int8) {
-    uint32_t at = run->tokens_per_second.count;
-    double layers = model_config(b->model)->layers;
+    double layer_steps = (double)u->steps * model_config(b->model)->layers;
     spread_add(&run->tokens_per_second, (double)u->tokens / u->seconds);
-    fractions->read[at] = (double)u->bytes / u->seconds / read;
-    fractions->int8[at] = (double)u->flops / u->seconds / int8;
-    run->read_fraction = median_of(fractions->read, at + 1);
-    run->int8_fraction = median_of(fractions->int8, at + 1);
+    spread_add(&record->read_fraction, (double)u->bytes / u->seconds / read);
+    spread_add(&record->int8_fraction, (double)u->flops / u->seconds / int8);
+    run->read_fraction = record->read_fraction.median;
+    run->int8_fraction = record->int8_fraction.median;
     run->bytes_per_token = (double)u->bytes / (double)u->tokens;
     run->flops_per_token = (double)u->flops / (double)u->tokens;
-    run->barrier_us_per_layer = (double)u->barrier_ns / 1000 / (double)u->steps / layers;
+    run->barrier_us_per_layer = (double)u->barrier_ns / 1000 / layer_steps;
     run->barrier_fraction = u->step_ns ? (double)u->barrier_ns / (double)u->step_ns : 0;
+    run->barriers_per_layer = (double)u->times.barriers / layer_steps;
+    record->thread_ns += u->seconds * 1e9 * b->result->threads;
+    for (unsigned part = 0; part < FORWARD_PARTS; part++) {
+        record->part_ns[part] += u->times.part_ns[part];
+        run->part_fraction[part] = (double)record->part_ns[part] / record->thread_ns;
+    }
+}
+
+/* Every run once, the roofs measured beside each; what the first repetition finds is not recorded. */
+static moesaic_status repeat(struct bench *b, struct record *records, bool counted, moesaic_error *error) {
+    moesaic_status status = MOESAIC_OK;
+    double int8 = int8_roof(b), before = read_roof(b), sum = before;
+    for (uint32_t i = 0; !status && i < b->result->runs; i++) {
+        struct used used;
+        status = run_once(b, i, &used, error);
+        double after = read_roof(b);
+        if (!status && counted)
+            run_record(b, &b->result->run[i], &records[i], &used, (before + after) / 2, int8);
+        sum += before = after;
+        if (!status && b->options.progress && b->options.progress(b->options.user, ++b->done, b->total))
+            status = status_set(error, MOESAIC_E_CANCELLED, "bench: cancelled");
+    }
+    if (counted) {
+        spread_add(&b->result->read_bytes_per_second, sum / (b->result->runs + 1));
+        spread_add(&b->result->int8_ops_per_second, int8);
+    }
+    return status;
 }
 
 static moesaic_status measure(struct bench *b, moesaic_error *error) {
-    struct fractions *fractions = calloc(b->result->runs, sizeof *fractions);
-    if (!fractions)
-        return status_no_memory(error, "bench", b->result->runs * sizeof *fractions);
-    moesaic_status status = MOESAIC_OK;
-    for (uint32_t repetition = 0; !status && repetition <= b->options.repetitions; repetition++) {
-        double int8 = int8_roof(b);
-        for (uint32_t i = 0; !status && i < b->result->runs; i++) {
-            struct used used;
-            double before = read_roof(b);
-            status = run_once(b, i, &used, error);
-            double read = (before + read_roof(b)) / 2;
-            if (!status && repetition)
-                run_record(b, &b->result->run[i], &fractions[i], &used, read, int8);
-            if (repetition)
-                spread_add(&b->result->read_bytes_per_second, read);
-            if (!status && b->options.progress && b->options.progress(b->options.user, ++b->done, b->total))
-                status = status_set(error, MOESAIC_E_CANCELLED, "bench: cancelled");
-            if (b->result->read_bytes_per_second.count == MOESAIC_BENCH_REPETITIONS_MAX)
-                b->result->read_bytes_per_second.count--;
-        }
-        if (repetition)
-            spread_add(&b->result->int8_ops_per_second, int8);
-    }
-    free(fractions);
+    struct record *records = calloc(b->result->runs, sizeof *records);
+    moesaic_status status =
+        records ? MOESAIC_OK : status_no_memory(error, "bench", b->result->runs * sizeof *records);
+    for (uint32_t s = 0; !status && s < b->max_batch; s++)
+        status = prompt_run(b, s, error);
+    for (uint32_t repetition = 0; !status && repetition <= b->options.repetitions; repetition++)
+        status = repeat(b, records, repetition > 0, error);
+    free(records);
     return status;
 }
 
@@ -266,9 +276,10 @@ static moesaic_status bench_allocate(struct bench *b, moesaic_error *error) {
     b->context = calloc(b->max_batch, sizeof(struct model_context *));
     b->item = calloc(b->max_batch, sizeof *b->item);
     b->prompt = calloc(tokens, sizeof *b->prompt);
+    b->first = calloc(b->max_batch, sizeof *b->first);
     b->next = calloc(b->max_batch, sizeof *b->next);
     b->roof = memory_zeroed(roof, 1);
-    if (!b->context || !b->item || !b->prompt || !b->next || !b->roof)
+    if (!b->context || !b->item || !b->prompt || !b->first || !b->next || !b->roof)
         return status_no_memory(error, "bench", roof + tokens * sizeof *b->prompt);
     uint64_t state = 1; /* ids that follow no pattern, the same in every run */
     for (size_t i = 0; i < tokens; i++) {
@@ -313,6 +324,7 @@ static void bench_end(struct bench *b) {
     team_destroy(b->team);
     free(b->roof);
     free(b->next);
+    free(b->first);
     free(b->prompt);
     free(b->item);
     free(b->context);

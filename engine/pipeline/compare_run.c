@@ -165,16 +165,6 @@ static moesaic_status speed_once(const struct comparison *c, const struct conten
     return status;
 }
 
-static int by_value(const void *x, const void *y) {
-    double a = *(const double *)x, b = *(const double *)y;
-    return (a > b) - (a < b);
-}
-
-static double median(double *values, size_t count) {
-    qsort(values, count, sizeof *values, by_value);
-    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-}
-
 /* The first round warms caches up and is not counted. */
 static moesaic_status speed_rounds(struct comparison *c, struct sched_text texts[2], size_t prompt, size_t decode,
                                    double *seconds, size_t rounds, moesaic_error *error) {
@@ -186,8 +176,8 @@ static moesaic_status speed_rounds(struct comparison *c, struct sched_text texts
         }
     for (size_t i = 0; !status && i < 2; i++) {
         struct speed *s = &c->contender[i].speed;
-        s->prompt_s = median(seconds + i * 2 * rounds, rounds);
-        s->decode_s = median(seconds + i * 2 * rounds + rounds, rounds);
+        s->prompt_s = median_of(seconds + i * 2 * rounds, rounds);
+        s->decode_s = median_of(seconds + i * 2 * rounds + rounds, rounds);
         s->prompt_tok_s = s->prompt_s > 0 ? (double)prompt / s->prompt_s : 0;
         s->decode_tok_s = s->decode_s > 0 ? (double)(decode - 1) / s->decode_s : 0;
     }

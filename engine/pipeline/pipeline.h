@@ -36,6 +36,9 @@ moesaic_status windows_init(const struct pipeline_engine *engine, const char *te
 bool windows_next(struct windows *windows);
 void windows_done(struct windows *windows);
 
+/* The median of `count` > 0 values, which are sorted on the way. */
+double median_of(double *values, size_t count);
+
 /* As the functions of the C API of the same names. */
 moesaic_status pipeline_eval(const struct pipeline_engine *engine, const char *text, size_t bytes,
                              const moesaic_eval_options *options, moesaic_eval_result *ret_result,

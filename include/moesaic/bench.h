@@ -34,6 +34,20 @@ typedef struct moesaic_bench_spread {
     double value[MOESAIC_BENCH_REPETITIONS_MAX];
 } moesaic_bench_spread;
 
+/* Where the time of a step goes. */
+typedef enum moesaic_bench_part {
+    MOESAIC_BENCH_EMBEDDING,
+    MOESAIC_BENCH_PROJECT,   /* sum over the previous layer's experts, norm, queries, keys and values */
+    MOESAIC_BENCH_ATTENTION, /* norms of queries and keys, positions, cache, scores and values */
+    MOESAIC_BENCH_OUTPUT,    /* of attention */
+    MOESAIC_BENCH_ROUTER,    /* norm, logits, choice and plan */
+    MOESAIC_BENCH_UP,        /* gate, up and activation */
+    MOESAIC_BENCH_DOWN,
+    MOESAIC_BENCH_HEAD,
+    MOESAIC_BENCH_WAIT,      /* at barriers, and before and after the step's parallel region */
+    MOESAIC_BENCH_PARTS
+} moesaic_bench_part;
+
 /* Prompt processing (batch 0), or decoding with a batch of sequences. */
 typedef struct moesaic_bench_run {
     uint32_t batch;
@@ -44,6 +58,8 @@ typedef struct moesaic_bench_run {
     double int8_fraction;          /* of the measured INT8 peak, likewise */
     double barrier_us_per_layer;   /* that thread 0 spends waiting, a layer and step */
     double barrier_fraction;       /* of the step */
+    double barriers_per_layer;     /* those at the ends of the step counted in */
+    double part_fraction[MOESAIC_BENCH_PARTS]; /* of the time of all threads; what is missing to 1 is between steps */
 } moesaic_bench_run;
 
 typedef struct moesaic_bench_result {

@@ -22,11 +22,22 @@ static json_t *spread_json(const moesaic_bench_spread *s) {
     return json_pack("{s:f,s:f,s:f,s:o}", "median", s->median, "low", s->low, "high", s->high, "values", values);
 }
 
+static const char *const part_names[MOESAIC_BENCH_PARTS] = {"embedding", "project", "attention", "output", "router",
+                                                            "up",        "down",    "head",      "wait"};
+
+static json_t *parts_json(const moesaic_bench_run *r) {
+    json_t *parts = json_object();
+    for (int i = 0; i < MOESAIC_BENCH_PARTS; i++)
+        json_object_set_new(parts, part_names[i], json_real(r->part_fraction[i]));
+    return parts;
+}
+
 static json_t *run_json(const moesaic_bench_run *r) {
-    return json_pack("{s:o,s:f,s:f,s:f,s:f,s:f,s:f}", "tok_s", spread_json(&r->tokens_per_second), "bytes_per_token",
-                     r->bytes_per_token, "flops_per_token", r->flops_per_token, "read_fraction", r->read_fraction,
-                     "int8_fraction", r->int8_fraction, "barrier_us_per_layer", r->barrier_us_per_layer,
-                     "barrier_fraction", r->barrier_fraction);
+    return json_pack("{s:o,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o}", "tok_s", spread_json(&r->tokens_per_second),
+                     "bytes_per_token", r->bytes_per_token, "flops_per_token", r->flops_per_token, "read_fraction",
+                     r->read_fraction, "int8_fraction", r->int8_fraction, "barrier_us_per_layer",
+                     r->barrier_us_per_layer, "barrier_fraction", r->barrier_fraction, "barriers_per_layer",
+                     r->barriers_per_layer, "parts", parts_json(r));
 }
 
 static int print_json(const moesaic_bench_result *r) {
@@ -42,12 +53,37 @@ static int print_json(const moesaic_bench_result *r) {
                                     "decode", decodes));
 }
 
-static void print_run(const char *name, const moesaic_bench_run *r) {
-    char bytes[32], flops[32];
-    printf("%-10s %9.1f  %8.1f to %-8.1f %12s %10s  %5.1f %%  %5.1f %%  %7.2f us\n", name, r->tokens_per_second.median,
-           r->tokens_per_second.low, r->tokens_per_second.high, cli_bytes(r->bytes_per_token, bytes),
-           cli_count(r->flops_per_token, flops), 100 * r->read_fraction, 100 * r->int8_fraction,
-           r->barrier_us_per_layer);
+static const char *run_name(const moesaic_bench_run *r, char ret_name[32]) {
+    if (!r->batch)
+        return "prompt";
+    snprintf(ret_name, 32, "decode %u", r->batch);
+    return ret_name;
+}
+
+static void print_run(const moesaic_bench_run *r) {
+    char name[32], bytes[32], flops[32];
+    printf("%-10s %9.1f  %8.1f to %-8.1f %12s %10s  %5.1f %%  %5.1f %%  %7.2f us\n", run_name(r, name),
+           r->tokens_per_second.median, r->tokens_per_second.low, r->tokens_per_second.high,
+           cli_bytes(r->bytes_per_token, bytes), cli_count(r->flops_per_token, flops), 100 * r->read_fraction,
+           100 * r->int8_fraction, r->barrier_us_per_layer);
+}
+
+/* The parts of every run, one run a line. */
+static void print_parts(const moesaic_bench_result *r) {
+    printf("\n%-10s", "time in %");
+    for (int i = 0; i < MOESAIC_BENCH_PARTS; i++)
+        printf(" %9s", part_names[i]);
+    puts("      rest");
+    for (uint32_t run = 0; run < r->runs; run++) {
+        double rest = 1;
+        char name[32];
+        printf("%-10s", run_name(&r->run[run], name));
+        for (int i = 0; i < MOESAIC_BENCH_PARTS; i++) {
+            printf(" %9.1f", 100 * r->run[run].part_fraction[i]);
+            rest -= r->run[run].part_fraction[i];
+        }
+        printf(" %9.1f\n", 100 * rest);
+    }
 }
 
 static int print_text(const moesaic_bench_result *r) {
@@ -55,12 +91,9 @@ static int print_text(const moesaic_bench_result *r) {
            r->read_bytes_per_second.median / 1e9, r->read_bytes_per_second.low / 1e9,
            r->read_bytes_per_second.high / 1e9, r->int8_ops_per_second.median / 1e9);
     puts("            tokens/s  spread               bytes/token  FLOPs/token of reads of INT8  barriers/layer");
-    print_run("prompt", &r->run[0]);
-    for (uint32_t i = 1; i < r->runs; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "decode %u", r->run[i].batch);
-        print_run(name, &r->run[i]);
-    }
+    for (uint32_t i = 0; i < r->runs; i++)
+        print_run(&r->run[i]);
+    print_parts(r);
     return cli_flush();
 }
 
