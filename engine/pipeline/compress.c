@@ -20,17 +20,16 @@ moesaic_status compress_progress(struct compressor *c, double amount, moesaic_er
 
 /* The parts of a layer that a run before this one finished, out of the journal. */
 static moesaic_status parts_resume(struct compressor *c, moesaic_error *error) {
-    const json_value *notes = json_at(artifact_writer_notes(c->writer), c->layer);
+    const json_value *notes = json_at(artifact_writer_notes(c->writer), c->layer + (c->choice != NULL));
     for (size_t i = 0; i < json_count(notes); i++) {
         const json_value *note = json_at(notes, i);
         int64_t expert = json_int(json_get(note, "expert")), source = json_int(json_get(note, "source"));
         bool routed = expert >= 0 && expert < c->config->experts;
         uint64_t tokens = (uint64_t)json_int(json_get(note, "tokens"));
-        const struct recipe_matrix *recipe = recipe_of_expert(
-            &c->recipe, c->layer, routed ? (uint32_t)source : UINT32_MAX, compress_load(c, tokens));
         if (routed && (source < expert || source >= model_config(c->model)->experts))
             return status_set(error, MOESAIC_E_INPUT, "resume: the journal's layer %u has no expert %lld of old",
                               c->layer, (long long)source);
+        const struct recipe_matrix *recipe = compress_recipe(c, routed ? (uint32_t)source : UINT32_MAX, tokens);
         if (routed)
             c->kept[expert] = (uint32_t)source;
         if (c->parts == (size_t)c->config->layers * (c->config->experts + 1))
@@ -106,7 +105,7 @@ static moesaic_status layers_run(struct compressor *c, uint32_t finished, moesai
             if (!status)
                 status = resume_layer(c, error);
         }
-        c->steps_done = (double)STEPS_A_LAYER * (c->layer + 1);
+        c->steps_done = c->steps - (double)STEPS_A_LAYER * (c->config->layers - c->layer - 1);
     }
     return status;
 }
@@ -137,10 +136,14 @@ static moesaic_status compressor_run(struct compressor *c, const char *path, con
     uint32_t finished;
     struct packed head = {0};
     moesaic_status status = calibrate_begin(c, tokenizer, error);
+    if (!status && c->recipe.budget.kind)
+        status = budget_begin(c, error);
     if (!status)
         status = compress_fingerprint(c, &fingerprint, error);
     if (!status)
         status = artifact_writer_open(path, fingerprint, c->options->resume, &c->writer, &finished, error);
+    if (!status && c->recipe.budget.kind)
+        status = budget_plan(c, error);
     if (!status)
         status = embedding_make(c, finished, error);
     if (!status)
@@ -151,6 +154,8 @@ static moesaic_status compressor_run(struct compressor *c, const char *path, con
         status = write_end(c, &head, error);
     if (!status)
         status = result_fill(c, path, finished, result, error);
+    if (!status && c->recipe.budget.kind)
+        budget_result(c, result);
     packed_done(&head);
     packed_done(&c->embedding);
     artifact_writer_close(c->writer);
@@ -162,7 +167,6 @@ static moesaic_status compressor_init(struct compressor *c, moesaic_error *error
     if (!model_checkpoint(c->model))
         return status_set(error, MOESAIC_E_USAGE, "compress: the model is an artifact already (%s)",
                           artifact_path(model_artifact(c->model)));
-    c->steps = (double)STEPS_A_LAYER * c->config->layers;
     c->part = calloc((size_t)c->config->layers * (c->config->experts + 1), sizeof *c->part);
     c->ffn = calloc(c->config->experts + 1, sizeof *c->ffn);
     if (!c->part || !c->ffn)
@@ -171,6 +175,7 @@ static moesaic_status compressor_init(struct compressor *c, moesaic_error *error
         recipe_read(c->options->preset, c->options->recipe, c->options->recipe_bytes, &c->recipe, error);
     if (!status && c->config->tied_head)
         status = recipe_tie(&c->recipe, error);
+    c->steps = ((double)STEPS_A_LAYER + budget_steps(&c->recipe)) * c->config->layers;
     if (!status)
         status = reshape_begin(c, error);
     if (!status)
@@ -195,6 +200,7 @@ moesaic_status pipeline_compress(const struct model *model, const struct tokeniz
     calibrate_end(&c);
     team_destroy(c.team);
     recipe_done(&c.recipe);
+    free(c.choice);
     free(c.ffn);
     if (status) {
         free(c.part);

@@ -104,7 +104,7 @@ static void reached_force(const struct compressor *c, struct packed_ffn *ffn, st
 }
 
 /* Tokens that the routing sends to an expert; to the shared or dense feed-forward all. */
-static uint64_t reached_count(const struct compressor *c, uint32_t expert) {
+uint64_t reached_count(const struct compressor *c, uint32_t expert) {
     size_t count = 0;
     if (expert == c->config->experts)
         return c->tokens;
@@ -113,12 +113,22 @@ static uint64_t reached_count(const struct compressor *c, uint32_t expert) {
     return count;
 }
 
-double compress_load(const struct compressor *c, uint64_t tokens) {
+/* Calibration tokens of an expert over those of an even load. */
+static double load_of(const struct compressor *c, uint64_t tokens) {
     return (double)tokens * c->config->experts / ((double)c->tokens * (c->config->top_k ? c->config->top_k : 1));
 }
 
-static moesaic_status reached_make(const struct compressor *c, uint32_t expert, struct packed_ffn *ffn,
-                                   struct reached *ret, moesaic_error *error) {
+const struct recipe_matrix *compress_recipe(const struct compressor *c, uint32_t expert, uint64_t tokens) {
+    uint32_t experts = c->config->experts;
+    uint8_t choice = BUDGET_UNDECIDED;
+    if (c->choice)
+        choice = c->choice[(size_t)c->layer * (experts + 1) + (expert == UINT32_MAX ? experts : expert)];
+    return choice == BUDGET_UNDECIDED ? recipe_of_expert(&c->recipe, c->layer, expert, load_of(c, tokens))
+                                      : &c->recipe.budget.choice[choice];
+}
+
+moesaic_status reached_make(const struct compressor *c, uint32_t expert, struct packed_ffn *ffn, struct reached *ret,
+                            moesaic_error *error) {
     uint32_t k = c->config->top_k;
     bool all = expert == c->config->experts;
     moesaic_status status = reached_allocate(ret, ffn->tokens + c->recipe.min_tokens + 1, error);
@@ -135,7 +145,13 @@ static moesaic_status reached_make(const struct compressor *c, uint32_t expert, 
     return status;
 }
 
-static const struct ffn_weights *ffn_source(const struct compressor *c, uint32_t expert) {
+void reached_done(struct reached *r) {
+    free(r->weight);
+    free(r->token);
+    *r = (struct reached){0};
+}
+
+const struct ffn_weights *ffn_source(const struct compressor *c, uint32_t expert) {
     const struct layer_weights *old = &model_weights(c->model)->layers[c->layer];
     if (!c->config->layer[c->layer].moe)
         return &old->dense;
@@ -178,23 +194,22 @@ static moesaic_status ffn_pack(const struct compressor *c, const struct recipe_m
     return status ? status : packed_make(source, recipe, mask, stats, ret, error);
 }
 
-static moesaic_status ffn_compress(const struct compressor *c, const struct recipe_matrix *recipe, uint32_t expert,
-                                   struct packed_ffn *ffn, moesaic_error *error) {
+moesaic_status ffn_compress(const struct compressor *c, const struct recipe_matrix *recipe, uint32_t expert,
+                            const struct reached *r, struct packed_ffn *ffn, moesaic_error *error) {
     const struct ffn_weights *old = ffn_source(c, expert);
     bool looks = recipe_wants_activations(recipe), hessian = recipe_wants_hessian(recipe);
-    struct reached r = {0};
     struct narrowed narrowed = {0};
     struct calib_stats *in = NULL, *inner = NULL;
-    moesaic_status status = reached_make(c, expert, ffn, &r, error);
+    moesaic_status status = MOESAIC_OK;
     bool narrows = reshape_narrows(c) && expert < c->config->experts;
-    if (!status && narrows)
-        status = narrowed_make(c, old, &r, &narrowed, error);
+    if (narrows)
+        status = narrowed_make(c, old, r, &narrowed, error);
     if (narrows)
         old = &narrowed.weights;
     if (!status && looks)
         status = calib_stats_create(old->gate.cols, hessian, &in, error);
     if (!status && looks)
-        calib_add(in, c->ffn_input, c->config->hidden, r.token, r.weight, r.count, 0, in->cols);
+        calib_add(in, c->ffn_input, c->config->hidden, r->token, r->weight, r->count, 0, in->cols);
     if (!status)
         status = ffn_pack(c, recipe, expert, 0, &old->gate, in, &ffn->gate, error);
     if (!status)
@@ -205,37 +220,46 @@ static moesaic_status ffn_compress(const struct compressor *c, const struct reci
     /* With the compressed gate and up. */
     struct ffn_weights new = {ffn->gate.weight, ffn->up.weight, old->down, old->gate_bias, old->up_bias, NULL};
     if (!status && looks)
-        status = inner_collect(c, &new, &r, inner, error);
+        status = inner_collect(c, &new, r, inner, error);
     if (!status)
         status = ffn_pack(c, recipe, expert, 2, &old->down, inner, &ffn->down, error);
     if (!status && narrows)
         status = narrowed_take(&narrowed, ffn, error);
     calib_stats_destroy(inner);
     narrowed_done(&narrowed);
-    free(r.weight);
-    free(r.token);
     return status;
 }
 
+void packed_ffn_done(struct packed_ffn *ffn) {
+    packed_done(&ffn->gate);
+    packed_done(&ffn->up);
+    packed_done(&ffn->down);
+}
+
 /* Job i of a layer's feed-forwards: routed experts first, then the shared one; a dense layer has only the last. */
-static uint32_t ffn_of_job(const struct compressor *c, size_t job) {
+uint32_t ffn_of_job(const struct compressor *c, size_t job) {
     return c->config->layer[c->layer].moe ? (uint32_t)job : c->config->experts;
 }
 
-static size_t ffn_jobs(const struct compressor *c) {
+size_t ffn_jobs(const struct compressor *c) {
     return c->config->layer[c->layer].moe ? c->config->experts + (c->config->shared_intermediate > 0) : 1;
 }
 
 /* Recipes count experts as the checkpoint does. */
 static const struct recipe_matrix *ffn_recipe(const struct compressor *c, uint32_t expert) {
-    return recipe_of_expert(&c->recipe, c->layer, expert == c->config->experts ? UINT32_MAX : c->kept[expert],
-                            compress_load(c, c->ffn[expert].tokens));
+    return compress_recipe(c, expert == c->config->experts ? UINT32_MAX : c->kept[expert], c->ffn[expert].tokens);
 }
 
 static moesaic_status ffn_job(struct compressor *c, size_t job, moesaic_error *error) {
     uint32_t expert = ffn_of_job(c, job);
-    c->ffn[expert].tokens = reached_count(c, expert);
-    return ffn_compress(c, ffn_recipe(c, expert), expert, &c->ffn[expert], error);
+    struct packed_ffn *ffn = &c->ffn[expert];
+    struct reached r = {0};
+    ffn->tokens = reached_count(c, expert);
+    moesaic_status status = reached_make(c, expert, ffn, &r, error);
+    if (!status)
+        status = ffn_compress(c, ffn_recipe(c, expert), expert, &r, ffn, error);
+    reached_done(&r);
+    return status;
 }
 
 static void ffn_use(struct ffn_weights *weights, const struct packed_ffn *packed) {
@@ -299,11 +323,8 @@ static void layer_end(struct compressor *c) {
     const struct layer_weights *old = &model_weights(c->model)->layers[c->layer];
     for (size_t i = 0; i < 4; i++)
         packed_done(&c->matrices[i]);
-    for (size_t i = 0; i <= c->config->experts; i++) {
-        packed_done(&c->ffn[i].gate);
-        packed_done(&c->ffn[i].up);
-        packed_done(&c->ffn[i].down);
-    }
+    for (size_t i = 0; i <= c->config->experts; i++)
+        packed_ffn_done(&c->ffn[i]);
     packed_done(&c->router);
     c->in_shape = false;
     if (c->new_layer.experts != old->experts)

@@ -211,14 +211,31 @@ static moesaic_status write_file(struct compressor *c, const char *name, const v
     return status;
 }
 
+/* Path of the i-th carried file, into `path`; false where the checkpoint has none. */
+static bool carried_path(const struct compressor *c, size_t i, char path[4096]) {
+    const char *folder = checkpoint_path(model_checkpoint(c->model));
+    return (size_t)snprintf(path, 4096, "%s/%s", folder, checkpoint_carried_files[i]) < 4096 && file_is_regular(path);
+}
+
+uint64_t write_files_bytes(const struct compressor *c) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; checkpoint_carried_files[i]; i++) {
+        char path[4096];
+        struct file_map file;
+        if (!carried_path(c, i, path) || file_map_open(path, &file, NULL))
+            continue;
+        bytes += file.bytes;
+        file_map_close(&file);
+    }
+    return bytes;
+}
+
 static moesaic_status write_files(struct compressor *c, moesaic_error *error) {
     moesaic_status status = MOESAIC_OK;
     for (size_t i = 0; !status && checkpoint_carried_files[i]; i++) {
         char path[4096];
         struct file_map file;
-        const char *folder = checkpoint_path(model_checkpoint(c->model));
-        if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, checkpoint_carried_files[i]) >= sizeof path ||
-            !file_is_regular(path))
+        if (!carried_path(c, i, path))
             continue;
         status = file_map_open(path, &file, error);
         if (status)
@@ -288,6 +305,8 @@ static json_value *metadata_json(const struct compressor *c) {
                  json_put(root, "checksum", json_make_text("XXH3-64", 7)) &
                  json_put(root, "recipe", recipe_json(&c->recipe)) & json_put(root, "provenance", provenance_json(c)) &
                  json_put(root, "parts", parts_json(c));
+    if (c->choice)
+        whole &= json_put(root, "budget", budget_plan_json(c, false));
     if (whole)
         return root;
     json_free(root);

@@ -37,6 +37,21 @@ struct narrowed {
     double error, energy; /* of down without the others, as in compress_result */
 };
 
+/* What a budget decided, or is about to. */
+struct budget_plan {
+    uint64_t limit;      /* bytes of the file, or read for a token */
+    double error, bound; /* of the choice, and what no other choice can go below */
+};
+
+/* What each choice would cost each feed-forward, numbered as in `choice`. Those that the budget does not decide about
+ * keep zeros. */
+struct measured {
+    struct budget_option *option; /* [layers, experts + 1, choices]. The error: the squared difference of the outputs,
+                                   * times routing weights, over the squares of the hidden states behind the layer, on
+                                   * tokens that the choice was not fitted to */
+    uint64_t *tokens;             /* [layers, experts + 1] that reach it */
+};
+
 /* Memory in use at once, beside the mapped checkpoint and a window's step: hidden states and feed-forward inputs of the
  * whole text (8 bytes x tokens x hidden), the routing, one layer in its new form, and for each thread one matrix at
  * work (quant/compress.h) with two Hessians. */
@@ -45,6 +60,9 @@ struct compressor {
     const struct model_config *config; /* of the artifact: the checkpoint's, or `shape` */
     const moesaic_compress_options *options;
     struct recipe recipe;
+    struct budget_plan plan;
+    struct measured measured; /* while the plan is made */
+    uint8_t *choice; /* [layers, experts + 1]: which of the budget's choices, or BUDGET_UNDECIDED; NULL: no budget */
     struct team *team;
     struct forward *forward;
     struct model_config *shape; /* fewer experts or neurons; NULL: that of the checkpoint */
@@ -141,14 +159,46 @@ moesaic_status masks_open(struct compressor *c, moesaic_error *error);
 moesaic_status mask_find(const struct compressor *c, const char *name, const struct weight *weight,
                          const uint8_t **ret_mask, moesaic_error *error);
 
+/* ---- the budget (compress_budget.c, compress_measure.c) ---- */
+
+enum { BUDGET_UNDECIDED = 255 };
+/* Steps of progress a layer that deciding takes: a pass and each choice; 0 without a budget. */
+double budget_steps(const struct recipe *recipe);
+/* Makes room, and lets attention, head and embedding step down where they must. USAGE, naming the smallest that is
+ * possible, when that is not enough; USAGE when the recipe also changes the model's shape. */
+moesaic_status budget_begin(struct compressor *c, moesaic_error *error);
+/* Fills `choice`: out of the journal, or by measuring every choice of every expert and solving. */
+moesaic_status budget_plan(struct compressor *c, moesaic_error *error);
+void budget_result(const struct compressor *c, moesaic_compress_result *result);
+/* For the metadata or, with every choice, for the journal; NULL when out of memory. */
+json_value *budget_plan_json(const struct compressor *c, bool choices);
+/* Whether the budget decides about a feed-forward of the layer at hand. */
+bool budget_decides(const struct compressor *c, uint32_t expert);
+/* Runs the text through the checkpoint and fills c->measured. */
+moesaic_status budget_measure(struct compressor *c, moesaic_error *error);
+
 /* ---- one layer (compress_layer.c) ---- */
+
+/* What is done to a feed-forward of the layer at hand (its number in the checkpoint, UINT32_MAX: shared or dense). */
+const struct recipe_matrix *compress_recipe(const struct compressor *c, uint32_t expert, uint64_t tokens);
+/* The feed-forwards of the layer at hand, by jobs: routed experts first, then the shared or dense one, `experts`. */
+size_t ffn_jobs(const struct compressor *c);
+uint32_t ffn_of_job(const struct compressor *c, size_t job);
+const struct ffn_weights *ffn_source(const struct compressor *c, uint32_t expert);
+/* Tokens that the routing sends to it; and those with their weights, after ffn->tokens is set, with others by force. */
+uint64_t reached_count(const struct compressor *c, uint32_t expert);
+moesaic_status reached_make(const struct compressor *c, uint32_t expert, struct packed_ffn *ffn, struct reached *ret,
+                            moesaic_error *error);
+void reached_done(struct reached *reached);
+/* Compresses a feed-forward for the tokens `reached`. Any thread. */
+moesaic_status ffn_compress(const struct compressor *c, const struct recipe_matrix *recipe, uint32_t expert,
+                            const struct reached *reached, struct packed_ffn *ffn, moesaic_error *error);
+void packed_ffn_done(struct packed_ffn *ffn);
 
 /* Runs the jobs 0 .. count - 1 on the team, taken by ticket; the first that fails stops the rest. */
 moesaic_status compress_jobs(struct compressor *c, size_t count,
                              moesaic_status (*run)(struct compressor *, size_t, moesaic_error *), moesaic_error *error);
 
-/* Calibration tokens of an expert over those of an even load. */
-double compress_load(const struct compressor *c, uint64_t tokens);
 /* Adds what the down matrix sees of the tokens `reached`: act(gate x) * up x. */
 moesaic_status inner_collect(const struct compressor *c, const struct ffn_weights *weights,
                              const struct reached *reached, struct calib_stats *stats, moesaic_error *error);
@@ -164,6 +214,8 @@ moesaic_status compress_progress(struct compressor *c, double amount, moesaic_er
 extern const char embedding_tensor_name[];
 moesaic_status write_embedding(struct compressor *c, moesaic_error *error);
 moesaic_status write_layer(struct compressor *c, moesaic_error *error);
+/* Bytes of the files that the artifact carries. */
+uint64_t write_files_bytes(const struct compressor *c);
 moesaic_status write_end(struct compressor *c, const struct packed *head, moesaic_error *error);
 void source_identify(struct compressor *c); /* fills source_checksum */
 /* Identifies checkpoint, text, recipe and tokens. */

@@ -27,6 +27,10 @@ static struct recipe_matrix quantized(quant_method quant, number_format format, 
                                   .refine = quant == QUANT_GPTQ ? REFINE_ROUNDS : 0};
 }
 
+struct recipe_matrix recipe_coarse(bool looked_up) {
+    return quantized(looked_up ? QUANT_CLIP : QUANT_GPTQ, FORMAT_INT4, 64);
+}
+
 static bool preset_make(const char *name, struct recipe *ret) {
     struct recipe_matrix int8 = quantized(QUANT_CLIP, FORMAT_INT8, 64), int4 = quantized(QUANT_GPTQ, FORMAT_INT4, 64);
     *ret = (struct recipe){.experts = int4, .attention = int8, .embedding = int8, .head = int8, .min_tokens = 128};
@@ -270,10 +274,70 @@ static moesaic_status neurons_read(const json_value *object, double *io_share, m
     return status ? status : number_read(object, "neurons", "share", 0, 0.99, io_share, error);
 }
 
+static const number_format choice_formats[] = {FORMAT_INT2, FORMAT_INT3, FORMAT_INT4, FORMAT_INT8};
+enum { CHOICE_FORMATS = sizeof choice_formats / sizeof *choice_formats };
+
+/* The experts' method at every number of bits, after the experts' own where they are pruned. */
+static void choices_default(const struct recipe_matrix *experts, struct recipe_budget *budget) {
+    if (experts->prune)
+        budget->choice[budget->choices++] = *experts;
+    for (size_t i = 0; i < CHOICE_FORMATS; i++) {
+        struct recipe_matrix *m = &budget->choice[budget->choices++];
+        *m = *experts;
+        m->prune = PRUNE_NONE;
+        m->keep = m->of = 0;
+        m->density = 1;
+        m->format = choice_formats[i];
+    }
+}
+
+static moesaic_status choices_read(const json_value *list, const struct recipe_matrix *experts,
+                                   struct recipe_budget *budget, moesaic_error *error) {
+    size_t count = list ? json_count(list) : CHOICE_FORMATS + 1;
+    moesaic_status status = MOESAIC_OK;
+    if (list && (json_kind_of(list) != JSON_KIND_ARRAY || count < 2 || count > RECIPE_CHOICES_MAX))
+        return refuse(error, "budget", "choices", "not an array of 2 to 64");
+    if (!list && !experts->quant)
+        return refuse(error, "budget", "choices", "the experts are not quantized, so say what they may become");
+    budget->choice = calloc(count, sizeof *budget->choice);
+    if (!budget->choice)
+        return status_no_memory(error, "budget", count * sizeof *budget->choice);
+    if (!list)
+        choices_default(experts, budget);
+    for (size_t i = 0; !status && list && i < count; i++) {
+        struct recipe_matrix *m = &budget->choice[budget->choices++];
+        *m = *experts;
+        m->prune = PRUNE_NONE;
+        m->keep = m->of = 0;
+        m->density = 1;
+        status = matrix_read(json_at(list, i), "budget.choices", m, error);
+    }
+    return status;
+}
+
+static moesaic_status budget_read(const json_value *object, struct recipe *recipe, moesaic_error *error) {
+    static const char *const known[] = {"bits_per_weight", "active_bytes", "choices", NULL};
+    struct recipe_budget *budget = &recipe->budget;
+    if (!object)
+        return MOESAIC_OK;
+    moesaic_status status = keys_check(object, "budget", known, error);
+    bool bits = json_get(object, "bits_per_weight"), active = json_get(object, "active_bytes");
+    if (!status && bits == active)
+        return refuse(error, "budget", "bits_per_weight", "either this or active_bytes, and not both");
+    budget->kind = bits ? RECIPE_BUDGET_BITS : RECIPE_BUDGET_ACTIVE;
+    if (!status && bits)
+        status = number_read(object, "budget", "bits_per_weight", 0.01, 32, &budget->amount, error);
+    if (!status && active)
+        status = number_read(object, "budget", "active_bytes", 1, 1e15, &budget->amount, error);
+    if (!status && (recipe->drop.share > 0 || recipe->neurons > 0))
+        status = refuse(error, "", "budget", "whole experts or neurons go first: export, then compress again");
+    return status ? status : choices_read(json_get(object, "choices"), &recipe->experts, budget, error);
+}
+
 static moesaic_status overlay_read(const json_value *root, struct recipe *recipe, moesaic_error *error) {
     static const char *const known[] = {"schema", "preset",     "experts",    "attention", "embedding",
-                                        "head",   "min_tokens", "exceptions", "drop",      "neurons", "rare",
-                                        "rare_share", NULL};
+                                        "head",   "min_tokens", "exceptions", "drop",      "neurons",
+                                        "rare",   "rare_share", "budget",     NULL};
     const struct {
         const char *key;
         struct recipe_matrix *matrix;
@@ -298,7 +362,9 @@ static moesaic_status overlay_read(const json_value *root, struct recipe *recipe
         status = drop_read(json_get(root, "drop"), &recipe->drop, error);
     if (!status)
         status = neurons_read(json_get(root, "neurons"), &recipe->neurons, error);
-    return status ? status : exceptions_read(json_get(root, "exceptions"), recipe, error);
+    if (!status)
+        status = exceptions_read(json_get(root, "exceptions"), recipe, error);
+    return status ? status : budget_read(json_get(root, "budget"), recipe, error);
 }
 
 moesaic_status recipe_read(const char *preset, const char *text, size_t bytes, struct recipe *ret_recipe,
@@ -323,7 +389,9 @@ moesaic_status recipe_read(const char *preset, const char *text, size_t bytes, s
 }
 
 void recipe_done(struct recipe *recipe) {
+    free(recipe->budget.choice);
     free(recipe->exception);
+    recipe->budget.choice = NULL;
     recipe->exception = NULL;
 }
 
@@ -374,6 +442,18 @@ static json_value *exception_json(const struct recipe_exception *e) {
     return NULL;
 }
 
+static json_value *budget_json(const struct recipe_budget *b) {
+    json_value *object = json_make_object(), *choices = json_make_array();
+    bool whole =
+        json_put(object, b->kind == RECIPE_BUDGET_BITS ? "bits_per_weight" : "active_bytes", json_make_real(b->amount));
+    for (size_t i = 0; i < b->choices; i++)
+        whole &= json_push(choices, matrix_json(&b->choice[i]));
+    if (json_put(object, "choices", choices) & whole)
+        return object;
+    json_free(object);
+    return NULL;
+}
+
 json_value *recipe_json(const struct recipe *r) {
     json_value *root = json_make_object(), *exceptions = json_make_array();
     bool whole = put_text(root, "schema", "moesaic.recipe/1");
@@ -386,6 +466,8 @@ json_value *recipe_json(const struct recipe *r) {
                  json_put(root, "rare_share", json_make_real(r->rare_share));
     if (r->drop.share > 0)
         whole &= json_put(root, "drop", drop_json(&r->drop));
+    if (r->budget.kind)
+        whole &= json_put(root, "budget", budget_json(&r->budget));
     if (r->neurons > 0) {
         json_value *neurons = json_make_object();
         whole &= json_put(neurons, "share", json_make_real(r->neurons)) & json_put(root, "neurons", neurons);
@@ -412,12 +494,23 @@ moesaic_status recipe_tie(struct recipe *r, moesaic_error *error) {
 /* ---- questions ------------------------------------------------------------------------------------------------------
  */
 
-const struct recipe_matrix *recipe_of_expert(const struct recipe *r, uint32_t layer, uint32_t expert, double load) {
+static const struct recipe_matrix *exception_of(const struct recipe *r, uint32_t layer, uint32_t expert) {
     for (size_t i = r->exceptions; i-- > 0;) {
         const struct recipe_exception *e = &r->exception[i];
         if (layer >= e->layer_begin && layer < e->layer_end && expert >= e->expert_begin && expert < e->expert_end)
             return &e->matrix;
     }
+    return NULL;
+}
+
+bool recipe_is_exception(const struct recipe *r, uint32_t layer, uint32_t expert) {
+    return exception_of(r, layer, expert) != NULL;
+}
+
+const struct recipe_matrix *recipe_of_expert(const struct recipe *r, uint32_t layer, uint32_t expert, double load) {
+    const struct recipe_matrix *exception = exception_of(r, layer, expert);
+    if (exception)
+        return exception;
     return expert != UINT32_MAX && load < r->rare_share ? &r->rare : &r->experts;
 }
 

@@ -31,7 +31,22 @@ struct recipe_drop {
     uint64_t seed;
 };
 
+/* One budget for all that is not fixed otherwise, and what each expert may become under it. */
+enum recipe_budget_kind {
+    RECIPE_BUDGET_NONE,
+    RECIPE_BUDGET_BITS,  /* a weight, over the whole file */
+    RECIPE_BUDGET_ACTIVE /* bytes of weights read for a token decoded alone, by the routing of the calibration text */
+};
+enum { RECIPE_CHOICES_MAX = 64 };
+struct recipe_budget {
+    enum recipe_budget_kind kind;
+    double amount;
+    size_t choices;
+    struct recipe_matrix *choice;
+};
+
 struct recipe {
+    struct recipe_budget budget;
     struct recipe_drop drop;
     double neurons;               /* share of every routed expert's intermediate neurons that goes; 0: none */
     struct recipe_matrix experts; /* of routed, shared and dense feed-forwards */
@@ -58,6 +73,10 @@ moesaic_status recipe_tie(struct recipe *recipe, moesaic_error *error);
 /* What applies to an expert (UINT32_MAX: the shared or dense feed-forward) of a layer: the last exception that covers
  * it, or `rare`, or `experts`. `load`: its calibration tokens over those of an even load. */
 const struct recipe_matrix *recipe_of_expert(const struct recipe *recipe, uint32_t layer, uint32_t expert, double load);
+/* Whether an exception says what becomes of it. */
+bool recipe_is_exception(const struct recipe *recipe, uint32_t layer, uint32_t expert);
+/* GPTQ INT4 in groups of 64, or the same by clip search for tables that are looked up. */
+struct recipe_matrix recipe_coarse(bool looked_up);
 /* Whether the method looks at second-order statistics, or at any activations at all. */
 bool recipe_wants_hessian(const struct recipe_matrix *matrix);
 bool recipe_wants_activations(const struct recipe_matrix *matrix);

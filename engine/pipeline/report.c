@@ -345,6 +345,7 @@ json_value *report_json(const struct comparison *c, const struct splits *splits,
     put(&b, root, "opponents", opponents_json(&b));
     put(&b, root, "recipe", metadata_copy(&b, "recipe"));
     put(&b, root, "parts", metadata_copy(&b, "parts"));
+    put(&b, root, "budget", metadata_copy(&b, "budget"));
     if (!c->options->no_speed)
         put(&b, root, "speed", speed_json(&b));
     put(&b, root, "gates", gates_json(&b, ret_failed));

@@ -55,6 +55,10 @@ typedef struct moesaic_compress_result {
     double seconds;
     size_t parts;
     moesaic_compressed_part *part; /* [parts], freed with moesaic_free; its strings are static */
+    uint64_t budget_bytes; /* what the recipe's budget allows, of the file or of what is read for a token; 0: none */
+    uint64_t budget_used;  /* of it */
+    double budget_error;   /* of the choice: the experts' output errors over the squares of the hidden states */
+    double budget_gap;     /* at most this share of it another choice could save; 0: the choice is exact */
 } moesaic_compress_result;
 
 /* Compresses the checkpoint `model` into an artifact at `path`: written beside it and renamed when it is whole. The

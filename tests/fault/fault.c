@@ -164,6 +164,11 @@ static moesaic_status compress_sparse(struct world *w, moesaic_error *error) {
     return compress_with(w, "{\"experts\":{\"prune\":\"sparsegpt\",\"density\":0.5}}", error);
 }
 
+static moesaic_status compress_budget(struct world *w, moesaic_error *error) {
+    return compress_with(
+        w, "{\"budget\":{\"active_bytes\":1e9,\"choices\":[{\"format\":\"int4\"},{\"format\":\"int8\"}]}}", error);
+}
+
 /* Opens the artifact that `compress` left, checks it, and lets it go. */
 static moesaic_status open_artifact(struct world *w, moesaic_error *error) {
     moesaic_model *model;
@@ -198,7 +203,8 @@ static const struct scenario {
                  {"export", export},
                  {"compress", compress},
                  {"open an artifact", open_artifact},
-                 {"compress with pruning", compress_sparse}};
+                 {"compress with pruning", compress_sparse},
+                 {"compress under a budget", compress_budget}};
 
 /* ---- faults ------------------------------------------------------------------------------------------------------ */
 

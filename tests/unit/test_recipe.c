@@ -90,6 +90,44 @@ Test(recipe, of_a_tied_table_is_one) {
     recipe_done(&r);
 }
 
+static void check_choice(const struct recipe *r, size_t i, prune_method prune, const char *format) {
+    cr_assert_lt(i, r->budget.choices);
+    cr_assert_eq(r->budget.choice[i].prune, prune, "choice %zu", i);
+    cr_assert_str_eq(recipe_format_name(&r->budget.choice[i]), format, "choice %zu", i);
+}
+
+Test(recipe, of_a_budget_says_what_an_expert_may_become) {
+    struct recipe r, again;
+    moesaic_error error;
+    cr_assert_eq(read_over("int4-sparse50",
+                           "{\"experts\":{\"group\":128},\"budget\":{\"bits_per_weight\":3.25},"
+                           "\"exceptions\":[{\"layers\":[1,1],\"experts\":[2,3]}]}",
+                           &r, &error),
+                 MOESAIC_OK, "%s", error.message);
+    cr_assert(r.budget.kind == RECIPE_BUDGET_BITS && r.budget.amount == 3.25 && r.budget.choices == 5);
+    check_choice(&r, 0, PRUNE_SPARSEGPT, "int4-mask-g128");
+    check_choice(&r, 1, PRUNE_NONE, "int2-g128");
+    check_choice(&r, 4, PRUNE_NONE, "int8-g128");
+    cr_assert(recipe_is_exception(&r, 1, 3) && !recipe_is_exception(&r, 1, 4) && !recipe_is_exception(&r, 0, 3));
+    char *text = recorded(&r);
+    recipe_done(&r);
+    cr_assert_eq(read_over(NULL, text, &again, &error), MOESAIC_OK, "%s", error.message);
+    char *twice = recorded(&again);
+    cr_assert_str_eq(text, twice);
+    free(twice);
+    free(text);
+    recipe_done(&again);
+    cr_assert_eq(read_over("int4",
+                           "{\"budget\":{\"active_bytes\":5e8,\"choices\":[{\"format\":\"int3\"},"
+                           "{\"format\":\"bf16\",\"quant\":\"none\"}]}}",
+                           &r, &error),
+                 MOESAIC_OK, "%s", error.message);
+    cr_assert(r.budget.kind == RECIPE_BUDGET_ACTIVE && r.budget.amount == 5e8 && r.budget.choices == 2);
+    check_choice(&r, 0, PRUNE_NONE, "int3-g64");
+    check_choice(&r, 1, PRUNE_NONE, "bf16");
+    recipe_done(&r);
+}
+
 Test(recipe, is_refused_by_the_name_of_the_key) {
     static const struct {
         const char *text, *names;
@@ -117,6 +155,14 @@ Test(recipe, is_refused_by_the_name_of_the_key) {
                  {"{\"exceptions\":{}}", "exceptions"},
                  {"{\"exceptions\":[{\"layers\":[2,1]}]}", "layers"},
                  {"{\"exceptions\":[{\"experts\":[0,4294967295]}]}", "experts"},
+                 {"{\"budget\":{}}", "bits_per_weight"},
+                 {"{\"budget\":{\"bits_per_weight\":3,\"active_bytes\":1e6}}", "active_bytes"},
+                 {"{\"budget\":{\"bits_per_weight\":0}}", "bits_per_weight"},
+                 {"{\"budget\":{\"bits_per_weight\":3,\"choices\":[{}]}}", "choices"},
+                 {"{\"budget\":{\"bits_per_weight\":3,\"choices\":[{},{\"group\":7}]}}", "group"},
+                 {"{\"budget\":{\"bits_per_weight\":3},\"drop\":{\"share\":0.5}}", "budget"},
+                 {"{\"budget\":{\"bits_per_weight\":3},\"neurons\":{\"share\":0.5}}", "budget"},
+                 {"{\"experts\":{\"quant\":\"none\",\"format\":\"bf16\"},\"budget\":{\"active_bytes\":9}}", "choices"},
                  {"{\"preset\":\"int5\"}", "int5"},
                  {"{\"experts\":{},\"experts\":{}}", "experts"},
                  {"[1]", "recipe"},

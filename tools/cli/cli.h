@@ -96,6 +96,8 @@ int cli_json_print(json_t *document);
 int cli_flush(void);
 /* "1.23 GiB" and the like into `text`; returns `text`. */
 const char *cli_bytes(double bytes, char text[32]);
+/* "500MB", "24GiB", "1e9" (bytes) and the like; false when it is nothing of the kind or not above 0. */
+bool cli_read_bytes(const char *text, double *ret_bytes);
 const char *cli_count(double count, char text[32]); /* "21.1 M" */
 
 /* Progress on standard error, when it is a terminal and --quiet and --json are not given, with the time left. */

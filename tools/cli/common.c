@@ -141,6 +141,23 @@ const char *cli_bytes(double bytes, char text[32]) {
     return scaled(bytes, 1024, names, 5, text);
 }
 
+bool cli_read_bytes(const char *text, double *ret_bytes) {
+    static const struct {
+        const char *name;
+        double bytes;
+    } units[] = {{"", 1},      {"B", 1},        {"kB", 1e3},     {"MB", 1e6},     {"GB", 1e9},
+                 {"TB", 1e12}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
+    char *end;
+    double number = strtod(text, &end);
+    for (size_t i = 0; end != text && i < sizeof units / sizeof *units; i++) {
+        if (strcmp(end, units[i].name) == 0 && number > 0 && number * units[i].bytes < 1e18) {
+            *ret_bytes = number * units[i].bytes;
+            return true;
+        }
+    }
+    return false;
+}
+
 const char *cli_count(double count, char text[32]) {
     static const char *const names[] = {"", "K", "M", "G", "T"};
     return scaled(count, 1000, names, 5, text);

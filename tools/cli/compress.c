@@ -5,7 +5,8 @@
 
 #include "cli.h"
 
-static const char *output, *calib_path, *preset, *recipe_path, *drop, *masks, *prune, *quant, *attention, *head;
+static const char *output, *calib_path, *preset, *recipe_path, *drop, *masks, *prune, *quant, *attention, *head,
+    *budget;
 static int64_t calib_tokens, seed;
 static bool resume, report = true;
 
@@ -24,6 +25,8 @@ static const struct option_spec options[] = {
      "experts: none, or rtn, clip or gptq, and int8, int4, int3 or int2 with -gN", &quant},
     {"attention", 0, OPTION_TEXT, "FORMAT", "attention: bf16, int8, int4-g64, ...", &attention},
     {"head", 0, OPTION_TEXT, "FORMAT", "embedding and head: bf16, int8, int4-g64, ...", &head},
+    {"budget", 0, OPTION_TEXT, "SIZE",
+     "bits and density per expert under one budget: 3.2bpw of the whole file, or active:500MB a token", &budget},
     {"recipe", 0, OPTION_TEXT, "FILE", "a JSON recipe over the preset; the options above win", &recipe_path},
     {"resume", 0, OPTION_FLAG, NULL, "go on from where an interrupted run stopped", &resume},
     {"report", 0, OPTION_FLAG, NULL, "--no-report leaves the comparison with the base out", &report},
@@ -117,6 +120,20 @@ static void set_part(json_t *recipe, const char *key, const char *format) {
     set_format(part, format);
 }
 
+static int set_budget(json_t *recipe) {
+    json_t *part = part_of(recipe, "budget");
+    bool active = !strncmp(budget, "active:", 7);
+    char *end;
+    double amount = active ? 0 : strtod(budget, &end);
+    if (active ? !cli_read_bytes(budget + 7, &amount) : end == budget || strcmp(end, "bpw"))
+        return cli_usage("--budget: '%s' is neither bits a weight, such as 3.2bpw, nor active:BYTES, such as "
+                         "active:500MB",
+                         budget);
+    json_object_set_new(part, active ? "active_bytes" : "bits_per_weight", json_real(amount));
+    json_object_del(part, active ? "bits_per_weight" : "active_bytes");
+    return EXIT_DONE;
+}
+
 /* The recipe file and the options over it, as JSON text; freed with free(). */
 static int recipe_text(char **ret_text) {
     char *text = NULL;
@@ -138,6 +155,8 @@ static int recipe_text(char **ret_text) {
         status = set_prune(recipe);
     if (!status && quant)
         status = set_quant(part_of(recipe, "experts"));
+    if (!status && budget)
+        status = set_budget(recipe);
     if (attention)
         set_part(recipe, "attention", attention);
     if (head) {
@@ -186,6 +205,9 @@ static void summary_print(const moesaic_compress_result *r) {
     if (r->parts)
         printf("output error of the experts: %.4f on average, %.4f at worst (layer %u, expert %d)\n", error,
                r->part[worst].error, r->part[worst].layer, r->part[worst].expert);
+    if (r->budget_bytes)
+        printf("budget: %.2f %% of it used; another choice of bits could lower the experts' error by %.2g %% at most\n",
+               100.0 * (double)r->budget_used / (double)r->budget_bytes, 100 * r->budget_gap);
     starved_print(r);
 }
 
@@ -308,6 +330,10 @@ static int result_json(const moesaic_compress_result *r, json_t *document) {
                              "bits_per_weight", r->bits_per_weight, "expert_bits_per_weight", r->expert_bits_per_weight,
                              "calib_tokens", (json_int_t)r->calib_tokens, "resumed_layers", (int)r->resumed_layers,
                              "seconds", r->seconds, "experts", parts);
+    if (r->budget_bytes)
+        json_object_set_new(root, "budget",
+                            json_pack("{s:I,s:I,s:f,s:f}", "bytes", (json_int_t)r->budget_bytes, "used",
+                                      (json_int_t)r->budget_used, "error", r->budget_error, "gap", r->budget_gap));
     if (document)
         json_object_set_new(root, "report", document);
     return cli_json_print(root);
