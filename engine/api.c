@@ -151,6 +151,17 @@ moesaic_status moesaic_engine_counters(const moesaic_engine *engine, moesaic_cou
     return api_result(ret_counters, &known, sizeof known, "counters", error);
 }
 
+moesaic_status moesaic_engine_work(const moesaic_engine *engine, uint32_t layer, uint32_t node, moesaic_work *ret_work,
+                                   moesaic_error *error) {
+    uint32_t nodes, layers = model_config(engine->model->model)->layers;
+    const struct work_counters *work = forward_work(sched_forward(engine->sched), &nodes);
+    if (layer >= layers || (node != MOESAIC_ALL_NODES && node >= nodes))
+        return status_set(error, MOESAIC_E_USAGE, "work: layer %u of %u, node %u of %u", layer, layers, node, nodes);
+    moesaic_work known = {.size = sizeof known};
+    pipeline_work_add(&work[(size_t)layer * (1 + nodes) + (node == MOESAIC_ALL_NODES ? 0 : 1 + node)], 1, &known);
+    return api_result(ret_work, &known, sizeof known, "work", error);
+}
+
 /* ---- sequences --------------------------------------------------------------------------------------------------- */
 
 moesaic_status moesaic_sequence_create(moesaic_engine *engine, const moesaic_sequence_options *options,
@@ -349,6 +360,8 @@ moesaic_status moesaic_bench(const moesaic_model *model, const moesaic_bench_opt
     status = pipeline_bench(model->model, &o, known, error);
     if (!status)
         status = api_result(ret_result, known, sizeof *known, "bench result", error);
+    if (status || !ret_result || ret_result->size < sizeof *known)
+        free(known->work);
     free(known);
     return status;
 }

@@ -47,10 +47,11 @@ static inline const struct activations *expert_input_for(const struct expert_inp
  */
 
 /* Rows of a feed-forward that lie together: gate and up [gate_begin, gate_end), down [down_begin, down_end). The
- * matrices and biases hold those rows only. Threads of NUMA node `reader` take its tiles before others do. */
+ * matrices and biases hold those rows only, in memory of NUMA node `node`. Threads of node `reader` take its tiles
+ * before others do. */
 struct expert_part {
     struct ffn_weights weights;
-    uint32_t reader;
+    uint32_t node, reader;
     uint32_t gate_begin, gate_end, down_begin, down_end;
 };
 enum { EXPERT_NODES_MAX = TOPOLOGY_NODES_MAX };

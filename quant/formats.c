@@ -45,6 +45,13 @@ size_t format_panel_bytes(number_format format, uint32_t group, uint64_t cols) {
     return (groups + 1) / 2 * PANEL_SCALE_LINE + groups * (group / 32) * format_block_bytes(format);
 }
 
+struct weight_flops weight_flops(const struct weight *weight) {
+    bool panels = weight->layout == LAYOUT_PANEL16;
+    uint64_t rows = panels ? size_round_up(weight->rows, PANEL_ROWS) : weight->rows;
+    uint64_t cols = size_round_up(weight->cols, panels ? weight->group : 16);
+    return (struct weight_flops){.nominal = 2 * weight->rows * weight->cols, .executed = 2 * rows * cols};
+}
+
 bool weight_shape_bytes(number_format format, weight_layout layout, uint32_t group, uint64_t rows, uint64_t cols,
                         uint64_t *ret_bytes) {
     if (!format_known(format) || rows == 0 || cols == 0 || rows > WEIGHT_SIDE_MAX || cols > WEIGHT_SIDE_MAX)

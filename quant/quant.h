@@ -147,6 +147,14 @@ static inline uint32_t weight_activation_group(const struct weight *weight) { re
 void weight_product(const struct weight *weight, const struct activations *x, const uint32_t *index, size_t tokens,
                     size_t row_begin, size_t row_end, float *out, size_t out_stride);
 
+/* Floating-point operations of a product with one token, 2 a multiply-add. executed = nominal + padding - skipped. */
+struct weight_flops {
+    uint64_t nominal;  /* of the matrix as the model means it, pruned weights included */
+    uint64_t executed; /* what kernels do, with the rows and columns that fill up panels, groups and vectors of 16 */
+    uint64_t skipped;  /* pruned weights that kernels do not multiply by */
+};
+struct weight_flops weight_flops(const struct weight *weight);
+
 /* Plain floats of rows [row_begin, row_end): out[(r - row_begin) * cols + k]. Any format, any layout; the second
  * reference of every kernel (dequantize, then multiply). */
 void weight_dequantize(const struct weight *weight, uint64_t row_begin, uint64_t row_end, float *out);

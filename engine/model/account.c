@@ -15,90 +15,138 @@ static void positions(uint64_t before, uint64_t count, uint64_t window, uint64_t
     *ret_distinct = before + count - first;
 }
 
-static uint64_t matrix_flops(const struct weight *weight) { return 2 * weight->rows * weight->cols; }
-
-static uint64_t ffn_flops(const struct ffn_weights *weights) {
-    return matrix_flops(&weights->gate) + matrix_flops(&weights->up) + matrix_flops(&weights->down);
+static void work_add(struct step_work *work, const struct weight *weight, uint64_t tokens, bool remote) {
+    struct weight_flops flops = weight_flops(weight);
+    work->flops_nominal += tokens * flops.nominal;
+    work->flops_executed += tokens * flops.executed;
+    work->flops_skipped += tokens * flops.skipped;
+    *(remote ? &work->bytes_remote : &work->bytes_local) += weight->bytes;
 }
 
-uint64_t ffn_bytes(const struct ffn_weights *weights) {
-    return weights->gate.bytes + weights->up.bytes + weights->down.bytes;
+static void work_add_ffn(struct step_work *work, const struct ffn_weights *weights, uint64_t tokens, bool remote) {
+    work_add(work, &weights->gate, tokens, remote);
+    work_add(work, &weights->up, tokens, remote);
+    work_add(work, &weights->down, tokens, remote);
 }
 
-/* Of the matrices of one layer that every token is multiplied by, and of k experts. */
-static uint64_t layer_flops(const struct model_config *config, uint32_t layer, const struct layer_weights *w) {
-    uint64_t flops = matrix_flops(&w->q) + matrix_flops(&w->k) + matrix_flops(&w->v) + matrix_flops(&w->o);
-    if (!config->layer[layer].moe)
-        return flops + ffn_flops(&w->dense);
-    flops += matrix_flops(&w->router) + config->top_k * ffn_flops(&w->experts[0]);
-    if (config->shared_intermediate)
-        flops += ffn_flops(&w->shared) + (config->shared_gate ? matrix_flops(&w->shared_gate) : 0);
-    return flops;
+void account_expert(struct forward *f, uint32_t layer, const struct ffn_weights *weights, uint64_t tokens,
+                    const struct residency *residency) {
+    struct step_work *work = step_work_at(f, layer, 0);
+    uint64_t bytes = weights->gate.bytes + weights->up.bytes + weights->down.bytes;
+    uint64_t remote = residency ? residency_remote_bytes(residency, bytes) : 0;
+    work_add_ffn(work, weights, tokens, false);
+    work->bytes_local -= remote;
+    work->bytes_remote += remote;
+    work->distinct_experts++;
 }
 
-/* Without the experts, shared or not: those are counted as they are planned. */
-static uint64_t layer_bytes(const struct model_config *config, uint32_t layer, const struct layer_weights *w) {
-    uint64_t bytes = w->q.bytes + w->k.bytes + w->v.bytes + w->o.bytes;
-    if (!config->layer[layer].moe)
-        return bytes + ffn_bytes(&w->dense);
-    return bytes + w->router.bytes + (config->shared_gate ? w->shared_gate.bytes : 0);
+void account_copy(struct forward *f, uint32_t layer, const struct expert_copy *copy, uint64_t tokens) {
+    step_work_at(f, layer, 0)->distinct_experts++;
+    for (uint32_t p = 0; p < copy->parts; p++) {
+        const struct expert_part *part = &copy->part[p];
+        struct step_work *node = step_work_at(f, layer, 1 + part->reader);
+        bool again = false; /* a reader may have parts in several memories */
+        for (uint32_t before = 0; before < p; before++)
+            again |= copy->part[before].reader == part->reader;
+        work_add_ffn(step_work_at(f, layer, 0), &part->weights, tokens, part->node != part->reader);
+        work_add_ffn(node, &part->weights, tokens, part->node != part->reader);
+        node->distinct_experts += !again;
+    }
 }
 
-struct account {
-    uint64_t flops_nominal, flops_executed, bytes, prompt_tokens, generated_tokens;
-};
+void account_waiting(struct forward *f, const struct forward_worker *w, uint32_t layer, uint64_t waited_ns) {
+    if (w->thread == 0)
+        step_work_at(f, layer, 0)->barrier_ns = waited_ns;
+    if (w->node_first && w->node < f->nodes)
+        step_work_at(f, layer, 1 + w->node)->barrier_ns = waited_ns;
+}
 
-static void account_attention(const struct forward *f, uint32_t layer, struct account *account) {
+/* The matrices of one layer that every token is multiplied by. */
+static void account_dense(const struct forward *f, uint32_t layer, const struct layer_weights *w,
+                          struct step_work *work) {
+    const struct weight *always[] = {&w->q, &w->k, &w->v, &w->o};
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        work_add(work, always[i], f->rows, false);
+    if (!f->config->layer[layer].moe) {
+        work_add_ffn(work, &w->dense, f->rows, false);
+        return;
+    }
+    work_add(work, &w->router, f->rows, false);
+    if (f->config->shared_intermediate)
+        work_add_ffn(work, &w->shared, f->rows, false);
+    if (f->config->shared_gate)
+        work_add(work, &w->shared_gate, f->rows, false);
+}
+
+static void account_attention(const struct forward *f, uint32_t layer, struct step_work *work) {
     const struct model_config *config = f->config;
     for (size_t i = 0; i < f->n_items; i++) {
         const struct kv_cache *cache = f->items[i].context->cache;
-        uint64_t sum, distinct, flops;
+        uint64_t sum, distinct;
         positions(cache->tokens, f->items[i].count, config->layer[layer].window, &sum, &distinct);
-        flops = sum * 4 * config->heads * config->head_dim;
-        account->flops_nominal += flops;
-        account->flops_executed += flops;
-        account->bytes += distinct * 2 * config->kv_heads * config->head_dim * kv_element_bytes(cache->shape.type);
+        work->flops_nominal += sum * 4 * config->heads * config->head_dim;
+        work->flops_executed += sum * 4 * config->heads * config->head_dim;
+        work->bytes_local += distinct * 2 * config->kv_heads * config->head_dim * kv_element_bytes(cache->shape.type);
     }
 }
 
-static void account_layers(const struct forward *f, struct account *account) {
+/* Adds the step's work to a cell of the counters. */
+static void account_cell(struct work_counters *counters, const struct step_work *work) {
+    counter_add(&counters->flops_nominal, work->flops_nominal);
+    counter_add(&counters->flops_executed, work->flops_executed);
+    counter_add(&counters->flops_skipped, work->flops_skipped);
+    counter_add(&counters->bytes_local, work->bytes_local);
+    counter_add(&counters->bytes_remote, work->bytes_remote);
+    counter_add(&counters->distinct_experts, work->distinct_experts);
+    counter_add(&counters->barrier_ns, work->barrier_ns);
+}
+
+static void account_layers(struct forward *f, struct step_work *total) {
     for (uint32_t layer = f->layer_begin; layer < f->layer_end; layer++) {
-        const struct layer_weights *weights = &f->layers[layer - f->layer_begin];
-        uint64_t flops = layer_flops(f->config, layer, weights) * f->rows;
-        account->flops_nominal += flops;
-        account->flops_executed += flops;
-        account->bytes += layer_bytes(f->config, layer, weights);
-        account_attention(f, layer, account);
+        struct step_work *work = step_work_at(f, layer, 0);
+        account_dense(f, layer, &f->layers[layer - f->layer_begin], work);
+        account_attention(f, layer, work);
+        for (uint32_t cell = 0; cell <= f->nodes; cell++)
+            account_cell(&f->done[(size_t)layer * (1 + f->nodes) + cell], &work[cell]);
+        total->flops_nominal += work->flops_nominal;
+        total->flops_executed += work->flops_executed;
+        total->flops_skipped += work->flops_skipped;
+        total->bytes_local += work->bytes_local;
+        total->bytes_remote += work->bytes_remote;
     }
-    account->bytes += f->expert_bytes;
 }
 
-static void account_ends(const struct forward *f, struct account *account) {
+/* The embedding and the head, whose logits are computed only where they are wanted. */
+static void account_ends(const struct forward *f, struct step_work *total) {
     const struct model_weights *weights = model_weights(f->model);
-    account->bytes += f->rows * (weights->embedding.bytes / weights->embedding.rows);
-    account->flops_nominal += matrix_flops(&weights->head) * f->rows;
-    account->flops_executed += matrix_flops(&weights->head) * f->logits_rows;
-    account->bytes += f->logits_rows ? weights->head.bytes : 0;
+    struct weight_flops flops = weight_flops(&weights->head);
+    total->bytes_local += f->rows * (weights->embedding.bytes / weights->embedding.rows);
+    total->bytes_local += f->logits_rows ? weights->head.bytes : 0;
+    total->flops_nominal += f->rows * flops.nominal;
+    total->flops_executed += f->logits_rows * flops.executed;
+    total->flops_skipped += f->logits_rows * flops.skipped;
 }
 
 void account_step(struct forward *f, uint64_t start_ns, uint64_t barrier_ns_before) {
-    struct account account = {0};
+    struct step_work total = {0};
+    uint64_t prompt = 0, generated = 0;
     struct counters *counters = f->counters;
+    account_layers(f, &total);
     if (!counters)
         return;
-    account_layers(f, &account);
     if (!f->given_hidden)
-        account_ends(f, &account);
+        account_ends(f, &total);
     for (size_t i = 0; i < f->n_items; i++)
-        *(f->items[i].generated ? &account.generated_tokens : &account.prompt_tokens) += f->items[i].count;
+        *(f->items[i].generated ? &generated : &prompt) += f->items[i].count;
     counter_add(&counters->steps, 1);
     counter_add(&counters->tokens, f->rows);
-    counter_add(&counters->prompt_tokens, account.prompt_tokens);
-    counter_add(&counters->generated_tokens, account.generated_tokens);
-    counter_add(&counters->flops_nominal, account.flops_nominal);
-    counter_add(&counters->flops_executed, account.flops_executed);
-    counter_add(&counters->bytes_local, account.bytes - f->remote_bytes);
-    counter_add(&counters->bytes_remote, f->remote_bytes);
+    counter_add(&counters->prompt_tokens, prompt);
+    counter_add(&counters->generated_tokens, generated);
+    counter_add(&counters->flops_nominal, total.flops_nominal);
+    counter_add(&counters->flops_executed, total.flops_executed);
+    counter_add(&counters->flops_skipped, total.flops_skipped);
+    counter_add(&counters->bytes_local, total.bytes_local);
+    counter_add(&counters->bytes_remote, total.bytes_remote);
     counter_add(&counters->step_ns, clock_ns() - start_ns);
     counter_add(&counters->barrier_ns, team_barrier_ns(f->team) - barrier_ns_before);
 }

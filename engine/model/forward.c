@@ -91,7 +91,8 @@ moesaic_status forward_create(const struct model *model, struct team *team, cons
                           .team = team,
                           .counters = counters,
                           .options = *options,
-                          .threads = team_threads(team)};
+                          .threads = team_threads(team),
+                          .nodes = options->residency ? residency_report(options->residency)->nodes : 0};
     status = init(f, error);
     if (status) {
         forward_destroy(f);
@@ -119,6 +120,10 @@ void forward_times(const struct forward *f, struct forward_times *ret_times) {
             ret_times->part_ns[part] += f->worker[thread].times.part_ns[part];
 }
 
+const struct work_counters *forward_work(const struct forward *f, uint32_t *ret_nodes) {
+    *ret_nodes = f->nodes;
+    return f->done;
+}
 const float *forward_logits(const struct forward *f, size_t row) { return f->logits + row * f->config->vocab; }
 
 /* ---- the region -------------------------------------------------------------------------------------------------- */
@@ -167,6 +172,7 @@ static void prepare_layer(struct forward *f, uint32_t layer, const struct layer_
 static void run_layer(struct forward *f, struct forward_worker *w, uint32_t layer) {
     const struct layer_weights *weights = &f->layers[layer - f->layer_begin];
     bool first = layer == f->layer_begin;
+    uint64_t waited_ns = w->times.part_ns[FORWARD_WAIT];
     if (w->thread == 0)
         prepare_layer(f, layer, weights);
     attention_project(f, w, layer, weights);
@@ -187,6 +193,7 @@ static void run_layer(struct forward *f, struct forward_worker *w, uint32_t laye
         moe_layer_run(f, w, layer, weights);
     else
         dense_ffn_run(f, w, layer, weights);
+    account_waiting(f, w, layer, w->times.part_ns[FORWARD_WAIT] - waited_ns);
     w->previous = &f->config->layer[layer];
 }
 
@@ -291,7 +298,8 @@ static const struct forward_tap no_tap = {0};
 static void run_step(struct forward *f, const struct forward_tap *tap) {
     f->tap = tap ? tap : &no_tap;
     f->narrow = f->rows <= f->narrow_rows;
-    f->expert_bytes = f->remote_bytes = 0;
+    memset(step_work_at(f, f->layer_begin, 0), 0,
+           (size_t)(f->layer_end - f->layer_begin) * (1 + f->nodes) * sizeof *f->work);
     attention_plan(f);
     expert_input_bind(&f->head_input, expert_form_bit(&model_weights(f->model)->head), f->ffn_values, f->logits_rows,
                       f->config->hidden, f->config->hidden, f->ffn_forms);

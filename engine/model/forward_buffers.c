@@ -96,6 +96,8 @@ static void cut_ffn(struct forward *f, struct cutter *cutter) {
 static void cut_all(struct forward *f, struct cutter *cutter) {
     f->worker = cut(cutter, f->threads, sizeof *f->worker);
     f->model_forms = cut(cutter, f->config->layers, sizeof *f->model_forms);
+    f->work = cut(cutter, (size_t)f->config->layers * (1 + f->nodes), sizeof *f->work);
+    f->done = cut(cutter, (size_t)f->config->layers * (1 + f->nodes), sizeof *f->done);
     cut_step(f, cutter);
     cut_ffn(f, cutter);
     for (unsigned thread = 0; thread < f->threads; thread++) {
@@ -120,6 +122,9 @@ moesaic_status forward_buffers_init(struct forward *f, moesaic_error *error) {
     for (unsigned thread = 0; thread < f->threads; thread++) {
         f->worker[thread].thread = thread;
         f->worker[thread].node = team_node_of(f->team, thread);
+        f->worker[thread].node_first = true;
+        for (unsigned before = 0; before < thread; before++)
+            f->worker[thread].node_first &= f->worker[before].node != f->worker[thread].node;
     }
     return MOESAIC_OK;
 }

@@ -56,8 +56,14 @@ struct layer_forms {
     unsigned attention, output, ffn;
 };
 
+/* Work of a layer, or of one node in it; see struct work_counters. */
+struct step_work {
+    uint64_t flops_nominal, flops_executed, flops_skipped, bytes_local, bytes_remote, distinct_experts, barrier_ns;
+};
+
 struct forward_worker {
     unsigned thread, node;               /* NUMA node that the thread is bound to */
+    bool node_first;                     /* the first thread of its node */
     size_t begin, end;                   /* rows whose residual and norms this thread computes */
     const struct layer_config *previous; /* layer whose feed-forward output is not yet added to the residual, or NULL */
     float *residual;                     /* narrow: [narrow_rows, hidden], the thread's copy */
@@ -128,8 +134,10 @@ struct forward {
     _Atomic uint32_t next_task;    /* ticket of the attention tasks */
     _Atomic uint32_t *joined;      /* [max_items, kv_heads]: split tasks done */
     _Atomic uint32_t arrived;      /* threads that have finished the router's logits */
-    uint64_t expert_bytes;         /* of the distinct experts of the step so far; written by who plans a layer */
-    uint64_t remote_bytes;         /* of these, what the plan has threads read from another node */
+    uint32_t nodes;                /* that the residency has experts read by */
+    struct step_work *work;        /* [layers, 1 + nodes]: of the step at hand, a layer's whole and what each node did;
+                                      experts are added by who plans a layer, time by each cell's timekeeper */
+    struct work_counters *done;    /* [layers, 1 + nodes]: of all finished steps */
 
     struct forward_worker *worker; /* [threads] */
     void *memory;                  /* behind every buffer above */
@@ -201,7 +209,17 @@ void head_run(struct forward *f, struct forward_worker *w);
 
 /* ---- accounting ------------------------------------------------------------------------------------------------- */
 
-uint64_t ffn_bytes(const struct ffn_weights *weights);
+/* What is counted under `layer` for all nodes (cell 0) or for node `cell` - 1. */
+static inline struct step_work *step_work_at(const struct forward *f, uint32_t layer, uint32_t cell) {
+    return &f->work[(size_t)layer * (1 + f->nodes) + cell];
+}
+/* Counts an expert over `tokens` tokens: one that stays where the model has it (`residency` may be NULL), or a placed
+ * one. */
+void account_expert(struct forward *f, uint32_t layer, const struct ffn_weights *weights, uint64_t tokens,
+                    const struct residency *residency);
+void account_copy(struct forward *f, uint32_t layer, const struct expert_copy *copy, uint64_t tokens);
+/* Notes how long this thread waited in a layer, for all and for its node where it speaks for them. */
+void account_waiting(struct forward *f, const struct forward_worker *w, uint32_t layer, uint64_t waited_ns);
 /* Adds the finished step to the counters. */
 void account_step(struct forward *f, uint64_t start_ns, uint64_t barrier_ns_before);
 

@@ -123,6 +123,9 @@ void forward_times(const struct forward *forward, struct forward_times *ret_time
  * are not finite, naming the position in its sequence). */
 moesaic_status forward_step(struct forward *forward, struct forward_item *items, size_t n_items,
                             const struct forward_tap *tap, moesaic_error *error);
+/* [layers, 1 + *ret_nodes]: of each layer its whole, and of each node of the residency what the plan has its threads
+ * do; *ret_nodes is 0 without a residency. Readable at any time. */
+const struct work_counters *forward_work(const struct forward *forward, uint32_t *ret_nodes);
 /* Logits [vocab] of row `row` of the last step; valid until the next. */
 const float *forward_logits(const struct forward *forward, size_t row);
 

@@ -44,7 +44,6 @@ static void add_job(struct forward *f, const struct ffn_weights *weights, size_t
                     size_t n, float *inner, float *out, uint8_t **io_forms) {
     expert_dispatch_add(&f->dispatch, weights, intermediate, row, n, inner, out, *io_forms);
     *io_forms += size_round_up(expert_input_bytes(expert_form_bit(&weights->down), n, intermediate), 64);
-    f->expert_bytes += ffn_bytes(weights);
 }
 
 /* A routed expert over its tokens, from where the plan of placement has it. */
@@ -56,14 +55,13 @@ static void add_expert(struct forward *f, const struct residency *residency, uin
     float *inner = f->inner + first * intermediate, *out = f->out + first * hidden;
     const struct expert_copy *copy = residency ? residency_copy(residency, layer, expert) : NULL;
     if (!copy) {
-        f->remote_bytes += residency ? residency_remote_bytes(residency, ffn_bytes(weights)) : 0;
+        account_expert(f, layer, weights, n, residency);
         add_job(f, weights, intermediate, row, n, inner, out, io_forms);
         return;
     }
+    account_copy(f, layer, copy, n);
     expert_dispatch_add_parts(&f->dispatch, copy->part, copy->parts, intermediate, row, n, inner, out, *io_forms);
     *io_forms += size_round_up(expert_input_bytes(expert_form_bit(&weights->down), n, intermediate), 64);
-    f->expert_bytes += copy->bytes;
-    f->remote_bytes += copy->remote_bytes;
 }
 
 /* Groups the tokens by expert and lists the jobs; done by the thread that comes last, so that it costs no barrier. */

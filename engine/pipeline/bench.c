@@ -77,6 +77,29 @@ static double int8_roof(struct bench *b) {
     return (double)atomic_load(&b->operations) / seconds_since(start);
 }
 
+/* ---- counters by layer and node ------------------------------------------------------------------------------------
+ */
+
+void pipeline_work_add(const struct work_counters *counters, int sign, moesaic_work *io_work) {
+    uint64_t factor = (uint64_t)sign;
+    io_work->flops_nominal += factor * atomic_load(&counters->flops_nominal);
+    io_work->flops_executed += factor * atomic_load(&counters->flops_executed);
+    io_work->flops_skipped += factor * atomic_load(&counters->flops_skipped);
+    io_work->bytes_local += factor * atomic_load(&counters->bytes_local);
+    io_work->bytes_remote += factor * atomic_load(&counters->bytes_remote);
+    io_work->distinct_experts += factor * atomic_load(&counters->distinct_experts);
+    io_work->barrier_ns += factor * atomic_load(&counters->barrier_ns);
+}
+
+/* Adds all counters to the figures of run `index`, or takes them away. */
+static void work_record(struct bench *b, uint32_t index, int sign) {
+    uint32_t nodes;
+    const struct work_counters *counters = forward_work(b->forward, &nodes);
+    size_t cells = (size_t)b->result->layers * (1 + nodes);
+    for (size_t i = 0; i < cells; i++)
+        pipeline_work_add(&counters[i], sign, &b->result->work[index * cells + i]);
+}
+
 /* ---- the model ----------------------------------------------------------------------------------------------------
  */
 
@@ -161,11 +184,16 @@ static moesaic_status decode_run(struct bench *b, uint32_t batch, moesaic_error 
 }
 
 /* One repetition of run `index` (0: the prompt). */
-static moesaic_status run_once(struct bench *b, uint32_t index, struct used *ret_used, moesaic_error *error) {
+static moesaic_status run_once(struct bench *b, uint32_t index, bool counted, struct used *ret_used,
+                               moesaic_error *error) {
+    if (counted)
+        work_record(b, index, -1);
     struct used before = used_now(b);
     uint64_t start = clock_ns();
     moesaic_status status = index ? decode_run(b, b->result->run[index].batch, error) : prompt_run(b, 0, error);
     *ret_used = used_since(b, before, start);
+    if (counted)
+        work_record(b, index, 1);
     return status;
 }
 
@@ -216,7 +244,7 @@ static moesaic_status repeat(struct bench *b, struct record *records, bool count
     double int8 = int8_roof(b), before = read_roof(b), sum = before;
     for (uint32_t i = 0; !status && i < b->result->runs; i++) {
         struct used used;
-        status = run_once(b, i, &used, error);
+        status = run_once(b, i, counted, &used, error);
         double after = read_roof(b);
         if (!status && counted)
             run_record(b, &b->result->run[i], &records[i], &used, (before + after) / 2, int8);
@@ -289,6 +317,19 @@ static moesaic_status bench_allocate(struct bench *b, moesaic_error *error) {
     return MOESAIC_OK;
 }
 
+static moesaic_status work_allocate(struct bench *b, moesaic_error *error) {
+    moesaic_bench_result *r = b->result;
+    r->layers = model_config(b->model)->layers;
+    forward_work(b->forward, &r->nodes);
+    size_t cells = (size_t)r->runs * r->layers * (1 + r->nodes);
+    r->work = calloc(cells, sizeof *r->work);
+    if (!r->work)
+        return status_no_memory(error, "bench", cells * sizeof *r->work);
+    for (size_t i = 0; i < cells; i++)
+        r->work[i].size = sizeof *r->work;
+    return MOESAIC_OK;
+}
+
 static moesaic_status bench_begin(struct bench *b, moesaic_error *error) {
     struct team_options team = {.threads = b->options.threads, .pin = !b->options.no_pin};
     bool narrow = b->options.kv == MOESAIC_KV_F16 || (!b->options.kv && model_artifact(b->model));
@@ -306,6 +347,8 @@ static moesaic_status bench_begin(struct bench *b, moesaic_error *error) {
         status = kv_pool_create(&shape, 0, &b->pool, error);
     if (!status)
         status = forward_create(b->model, b->team, &forward, &b->counters, &b->forward, error);
+    if (!status)
+        status = work_allocate(b, error);
     size_t capacity = (size_t)b->options.prompt_tokens + b->options.decode_tokens;
     for (uint32_t s = 0; !status && s < b->max_batch; s++) {
         status = model_context_create(b->model, b->pool, capacity, &b->context[s], error);
@@ -342,5 +385,9 @@ moesaic_status pipeline_bench(const struct model *model, const moesaic_bench_opt
         status = measure(&b, error);
     }
     bench_end(&b);
+    if (status) {
+        free(ret_result->work);
+        ret_result->work = NULL;
+    }
     return status;
 }

@@ -258,15 +258,23 @@ static inline void team_share(size_t count, size_t unit, unsigned thread, unsign
 
 /* ---- counters -------------------------------------------------------------------------------------------------- */
 
-/* Monotonic totals, updated by one thread per step with relaxed atomics and readable by any thread at any time. */
+/* Monotonic totals, updated by one thread at a time and readable by any thread at any time. */
 struct counters {
     _Atomic uint64_t steps, tokens, prompt_tokens, generated_tokens;
     _Atomic uint64_t flops_nominal, flops_executed, flops_skipped;
     _Atomic uint64_t bytes_local, bytes_remote; /* weights and KV read by the steps, per the placement plan */
     _Atomic uint64_t step_ns, barrier_ns;
 };
+/* The same of one layer, or of the part of a layer that one node's threads are to do. */
+struct work_counters {
+    _Atomic uint64_t flops_nominal, flops_executed, flops_skipped;
+    _Atomic uint64_t bytes_local, bytes_remote;
+    _Atomic uint64_t distinct_experts; /* chosen by at least one token of a step, step after step */
+    _Atomic uint64_t barrier_ns;
+};
+/* A counter has one writer: no locked operation is needed. */
 static inline void counter_add(_Atomic uint64_t *counter, uint64_t amount) {
-    atomic_fetch_add_explicit(counter, amount, memory_order_relaxed);
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + amount, memory_order_relaxed);
 }
 
 #endif

@@ -33,6 +33,9 @@ struct kv_pool *sched_kv_pool(struct sched *sched) {
 const struct counters *sched_counters(const struct sched *sched) {
     return &sched->counters;
 }
+const struct forward *sched_forward(const struct sched *sched) {
+    return sched->forward;
+}
 const struct model *sched_model(const struct sched *sched) {
     return sched->model;
 }

@@ -22,6 +22,7 @@ moesaic_status sched_create(const struct model *model, struct team *team, const 
 void sched_destroy(struct sched *sched); /* no request is running; accepts NULL */
 struct kv_pool *sched_kv_pool(struct sched *sched);
 const struct counters *sched_counters(const struct sched *sched);
+const struct forward *sched_forward(const struct sched *sched); /* for forward_work */
 
 /* A text in the making. The caller owns it and lends it to one request at a time. */
 struct sched_text {

@@ -16,8 +16,8 @@ struct residency {
     double core_share[TOPOLOGY_NODES_MAX]; /* 1 / cores of the node */
     double load[TOPOLOGY_NODES_MAX];       /* of the assignment at hand */
     struct arena *arena[TOPOLOGY_NODES_MAX];
-    struct home *home;         /* [layers with experts, experts] */
-    struct home **layer;       /* [layers]: into home, NULL without experts */
+    struct home *home;   /* [layers with experts, experts] */
+    struct home **layer; /* [layers]: into home, NULL without experts */
     struct expert_copy *copies;
     struct expert_part *parts; /* one for each piece of the plan, in its order */
     uint32_t *pending;         /* [experts] */
@@ -140,7 +140,8 @@ static moesaic_status residency_settle(struct residency *r, const struct residen
     for (uint32_t p = first; p < end; p++) {
         const struct placement_piece *piece = &o->plan->pieces[p];
         struct expert_part *part = &r->parts[p];
-        *part = (struct expert_part){.reader = piece->reader,
+        *part = (struct expert_part){.node = piece->node,
+                                     .reader = piece->reader,
                                      .gate_begin = piece->gate_begin,
                                      .gate_end = piece->gate_end,
                                      .down_begin = piece->down_begin,
@@ -182,17 +183,12 @@ static uint64_t part_bytes(const struct expert_part *part) {
 }
 
 /* Bytes of every copy, once its parts have theirs. */
-static void residency_measure(struct residency *r, const struct placement_plan *plan) {
-    size_t items = (size_t)plan->model.layers * r->experts;
+static void residency_measure(struct residency *r, size_t items) {
     for (size_t item = 0; item < items; item++)
         for (uint32_t c = 0; c < r->home[item].copies; c++) {
             struct expert_copy *copy = &r->home[item].copy[c];
-            for (uint32_t p = 0; p < copy->parts; p++) {
-                const struct placement_piece *piece = &plan->pieces[copy->part + p - r->parts];
-                uint64_t bytes = part_bytes(&copy->part[p]);
-                copy->bytes += bytes;
-                copy->remote_bytes += piece->node == piece->reader ? 0 : bytes;
-            }
+            for (uint32_t p = 0; p < copy->parts; p++)
+                copy->bytes += part_bytes(&copy->part[p]);
         }
 }
 
@@ -244,7 +240,7 @@ static moesaic_status residency_carry_out(struct residency *r, const struct resi
         uint64_t start = clock_ns();
         team_run(o->team, hauling_body, &hauling);
         r->report.copy_ns = clock_ns() - start;
-        residency_measure(r, o->plan);
+        residency_measure(r, (size_t)o->shape->layers * r->experts);
         residency_let_go(&hauling);
         residency_read_back(r, o, &hauling);
     }

@@ -20,8 +20,7 @@ struct residency_options {
 struct expert_copy {
     const struct expert_part *part; /* [parts] */
     uint32_t parts;
-    uint64_t bytes;        /* of its matrices */
-    uint64_t remote_bytes; /* that are in memory of another node than their reader */
+    uint64_t bytes; /* of its matrices */
 };
 
 /* What was asked of the system and what the pages say. Both count whole blocks, in which matrices begin at multiples of

@@ -69,6 +69,9 @@ typedef struct moesaic_bench_result {
     moesaic_bench_spread int8_ops_per_second;   /* of a register-only dot-product loop; 2 a multiply-add */
     uint32_t runs;
     moesaic_bench_run run[1 + MOESAIC_BENCH_BATCHES_MAX]; /* the prompt first */
+    uint32_t layers, nodes;        /* nodes: of the placement plan carried out, 0 without */
+    moesaic_work *work;            /* [runs, layers, 1 + nodes] over the counted repetitions: each layer's whole, then
+                                      its nodes; moesaic_free(work) */
 } moesaic_bench_result;
 
 /* Measures roofs and model alternately, repetition by repetition. Errors: USAGE, MEMORY, NONFINITE, CANCELLED. */

@@ -56,6 +56,23 @@ typedef struct moesaic_counters {
 MOESAIC_API moesaic_status moesaic_engine_counters(const moesaic_engine *engine, moesaic_counters *ret_counters,
                                                    moesaic_error *error);
 
+/* Work of one layer since the engine was created, or of one NUMA node in it. */
+typedef struct moesaic_work {
+    size_t size; /* sizeof(moesaic_work), set by the caller */
+    uint64_t flops_nominal, flops_executed, flops_skipped; /* as in moesaic_counters */
+    uint64_t bytes_local, bytes_remote;
+    uint64_t distinct_experts; /* chosen by at least one token of a step, summed over the steps */
+    uint64_t barrier_ns;       /* that one thread waited for the others: thread 0, or the node's first */
+} moesaic_work;
+#define MOESAIC_ALL_NODES UINT32_MAX
+/* Of `layer` as a whole (MOESAIC_ALL_NODES), or what the placement plan has the threads of `node` do in it: the experts
+ * or parts of experts that they are to read. What no plan places (attention, router, shared experts) is in the whole
+ * alone. The whole lacks nothing but embedding and head. Readable at any time from any thread, as of the last finished
+ * step; two readings around one step, as in a token callback, differ by that step. Errors: USAGE (no such layer, or a
+ * node that is not below moesaic_engine_placement.nodes). */
+MOESAIC_API moesaic_status moesaic_engine_work(const moesaic_engine *engine, uint32_t layer, uint32_t node,
+                                               moesaic_work *ret_work, moesaic_error *error);
+
 enum { MOESAIC_ENGINE_NODES_MAX = 64 };
 
 /* Where the experts were to be and where their pages are. */

@@ -66,7 +66,7 @@ static void use_arena(struct arena *arena) {
 }
 
 static void ignore_line(void *user, log_level level, const char *line) {
-    counter_add(user, 1);
+    atomic_fetch_add((_Atomic uint64_t *)user, 1);
 }
 
 static void *user_main(void *argument) {

@@ -79,6 +79,19 @@ Test(residency, cut_rows_multiply_as_in_the_whole) {
         }
 }
 
+/* 91 x 200 in panels of 16 rows and groups: 96 rows, 224, 256 or 256 columns. As floats the columns fill up vectors of
+ * 16. */
+Test(residency, padding_is_all_that_is_executed_beside_the_nominal) {
+    struct weight weight = {.format = FORMAT_INT4, .layout = LAYOUT_PANEL16, .rows = 91, .cols = 200};
+    for (weight.group = 32; weight.group <= 128; weight.group *= 2) {
+        struct weight_flops flops = weight_flops(&weight);
+        cr_expect_eq(flops.nominal, 2 * 91 * 200);
+        cr_expect_eq(flops.executed, 2 * 96 * (weight.group == 32 ? 224 : 256));
+    }
+    weight = (struct weight){.format = FORMAT_BF16, .layout = LAYOUT_ROWS, .rows = 91, .cols = 200};
+    cr_expect_eq(weight_flops(&weight).executed, 2 * 91 * 208);
+}
+
 Test(residency, cut_rows_of_floats) {
     uint16_t *half = memory_zeroed(91 * 200, sizeof *half);
     for (int i = 0; i < 91 * 200; i++)
@@ -259,6 +272,86 @@ Test(residency, local_and_remote_bytes_by_hand) {
                                                  : 0;
         cr_expect_eq(p.counters.bytes_remote, want, "layout %d: %llu, by hand %llu", l,
                      (unsigned long long)p.counters.bytes_remote, (unsigned long long)want);
+        placed_close(&p);
+    }
+}
+
+/* Work of a layer's experts on two nodes; FLOPs, two a weight, and bytes, two a weight in BF16. */
+struct expected {
+    uint64_t pairs[2], experts[2]; /* whole experts: (token, expert) pairs and distinct experts of even and odd ones */
+};
+
+static struct expected count_experts(const uint32_t *chosen, size_t count) {
+    struct expected e = {0};
+    for (uint32_t expert = 0; expert < 8; expert++) {
+        uint64_t pairs = 0;
+        for (size_t i = 0; i < count; i++)
+            pairs += chosen[i] == expert;
+        e.pairs[expert % 2] += pairs;
+        e.experts[expert % 2] += pairs > 0;
+    }
+    return e;
+}
+
+static void expect_work(const struct work_counters *w, uint64_t flops, uint64_t local, uint64_t remote,
+                        uint64_t distinct, const char *what) {
+    cr_expect_eq(w->flops_nominal, flops, "%s: %llu FLOPs, by hand %llu", what, (unsigned long long)w->flops_nominal,
+                 (unsigned long long)flops);
+    cr_expect_eq(w->flops_executed, flops, "%s", what); /* every side is a multiple of 16 */
+    cr_expect_eq(w->flops_skipped, 0, "%s", what);
+    cr_expect_eq(w->bytes_local, local, "%s: %llu local bytes, by hand %llu", what, (unsigned long long)w->bytes_local,
+                 (unsigned long long)local);
+    cr_expect_eq(w->bytes_remote, remote, "%s: %llu remote bytes, by hand %llu", what,
+                 (unsigned long long)w->bytes_remote, (unsigned long long)remote);
+    cr_expect_eq(w->distinct_experts, distinct, "%s", what);
+}
+
+/* mixtral: 2 layers, hidden and intermediate 128, 4 heads and 2 KV heads of 32, 8 experts top-2. A step of 5 tokens in
+ * a layer: attention matrices and router of 384 x 128 + 8 x 128 weights for each, 15 positions attended to, the F32 KV
+ * cache of 5 tokens. A slice of 16 rows of each matrix has 48 x 128 weights. */
+Test(residency, work_by_layer_and_node_by_hand) {
+    enum { TOKENS = 5, DENSE = 392 * 128, EXPERT = 3 * 128 * 128, FIRST = 48 * 128 };
+    static const int32_t ids[TOKENS] = {5, 80, 17, 5, 44};
+    const uint64_t flops = 2 * TOKENS * DENSE + 15 * 4 * 4 * 32, bytes = 2 * DENSE + TOKENS * 2 * 2 * 32 * 4;
+    for (int l = 0; l < LAYOUTS; l++) {
+        struct placed p;
+        struct golden_run run;
+        uint32_t nodes;
+        placed_open(&p, "checkpoints/mixtral", &layouts[l]);
+        golden_evaluate(&p.engine, ids, TOKENS, 0, 0, &run);
+        free(logits_of(&p, p.forward, ids, TOKENS));
+        const struct work_counters *work = forward_work(p.forward, &nodes);
+        cr_assert_eq(nodes, layouts[l].nodes);
+        for (uint32_t layer = 0; layer < 2; layer++, work += 1 + nodes) {
+            struct expected e = count_experts(run.experts + layer * TOKENS * 2, TOKENS * 2);
+            uint64_t distinct = e.experts[0] + e.experts[1], read = 2 * distinct * EXPERT, pairs = 2 * TOKENS;
+            uint64_t second = 2 * distinct * (EXPERT - FIRST);
+            uint64_t remote = l == 2 ? second : l == 5 ? read / 2 : 0;
+            cr_assert_eq(e.pairs[0] + e.pairs[1], pairs);
+            expect_work(&work[0], flops + 2 * pairs * EXPERT, bytes + read - remote, remote, distinct, "layer");
+            cr_expect_gt(work[0].barrier_ns, 0);
+            if (l == 0)
+                expect_work(&work[1], 2 * pairs * EXPERT, read, 0, distinct, "one node");
+            for (uint32_t n = 0; l == 1 && n < 2; n++)
+                expect_work(&work[1 + n], 2 * pairs * (n ? EXPERT - FIRST : FIRST), n ? second : read - second, 0,
+                            distinct, "slices");
+            if (l == 2) {
+                expect_work(&work[1], 2 * pairs * EXPERT, read - second, second, distinct, "both slices read by 0");
+                expect_work(&work[2], 0, 0, 0, 0, "node without work");
+            }
+            for (uint32_t n = 0; l == 3 && n < 2; n++)
+                expect_work(&work[1 + n], 2 * e.pairs[n] * EXPERT, 2 * e.experts[n] * EXPERT, 0, e.experts[n], "whole");
+            if (l == 4) { /* which copy was read depends on the load, together they are everything */
+                cr_expect_eq(work[1].distinct_experts + work[2].distinct_experts, distinct);
+                cr_expect_eq(work[1].flops_nominal + work[2].flops_nominal, 2 * pairs * EXPERT);
+                cr_expect_eq(work[1].bytes_local + work[2].bytes_local, read);
+                cr_expect_gt(work[1].bytes_local, 0);
+                cr_expect_gt(work[2].bytes_local, 0);
+            }
+            if (l == 5) /* no plan says who reads interleaved pages */
+                expect_work(&work[1], 0, 0, 0, 0, "interleaved");
+        }
+        golden_run_done(&run);
         placed_close(&p);
     }
 }

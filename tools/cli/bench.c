@@ -32,24 +32,27 @@ static json_t *parts_json(const moesaic_bench_run *r) {
     return parts;
 }
 
-static json_t *run_json(const moesaic_bench_run *r) {
-    return json_pack("{s:o,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o}", "tok_s", spread_json(&r->tokens_per_second),
+static json_t *run_json(const moesaic_bench_result *result, uint32_t index) {
+    const moesaic_bench_run *r = &result->run[index];
+    const moesaic_work *work = result->work + (size_t)index * result->layers * (1 + result->nodes);
+    return json_pack("{s:o,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o,s:o}", "tok_s", spread_json(&r->tokens_per_second),
                      "bytes_per_token", r->bytes_per_token, "flops_per_token", r->flops_per_token, "read_fraction",
                      r->read_fraction, "int8_fraction", r->int8_fraction, "barrier_us_per_layer",
                      r->barrier_us_per_layer, "barrier_fraction", r->barrier_fraction, "barriers_per_layer",
-                     r->barriers_per_layer, "parts", parts_json(r));
+                     r->barriers_per_layer, "parts", parts_json(r), "layers",
+                     cli_work_json(work, result->layers, result->nodes));
 }
 
 static int print_json(const moesaic_bench_result *r) {
     json_t *decodes = json_array();
     for (uint32_t i = 1; i < r->runs; i++) {
-        json_t *run = run_json(&r->run[i]);
+        json_t *run = run_json(r, i);
         json_object_set_new(run, "batch", json_integer(r->run[i].batch));
         json_array_append_new(decodes, run);
     }
     return cli_json_print(json_pack("{s:s,s:i,s:o,s:o,s:o,s:o}", "schema", "moesaic.bench/1", "threads",
                                     (int)r->threads, "read_bytes_s", spread_json(&r->read_bytes_per_second),
-                                    "int8_ops_s", spread_json(&r->int8_ops_per_second), "prompt", run_json(&r->run[0]),
+                                    "int8_ops_s", spread_json(&r->int8_ops_per_second), "prompt", run_json(r, 0),
                                     "decode", decodes));
 }
 
@@ -138,6 +141,7 @@ static int run(int count, const char *const *positional) {
     cli_progress_end(&progress);
     moesaic_model_release(model);
     status = failed ? cli_fail(&error) : cli_common.json ? print_json(result) : print_text(result);
+    moesaic_free(result->work);
     free(result);
     return status;
 }

@@ -100,6 +100,10 @@ const char *cli_bytes(double bytes, char text[32]);
 bool cli_read_bytes(const char *text, double *ret_bytes);
 const char *cli_count(double count, char text[32]); /* "21.1 M" */
 
+/* Work by layer and node, work[layers, 1 + nodes] with each layer's whole first; and all counters of an engine. */
+json_t *cli_work_json(const moesaic_work *work, uint32_t layers, uint32_t nodes);
+json_t *cli_counters_json(const moesaic_engine *engine);
+
 /* Progress on standard error, when it is a terminal and --quiet and --json are not given, with the time left. */
 struct cli_progress {
     const char *what;

@@ -100,7 +100,8 @@ static int sequence_open(const struct cli_session *session, const int32_t *ids, 
     return EXIT_DONE;
 }
 
-static int report(const moesaic_generation *generation, struct answer *answer, json_t *prompt_list) {
+static int report(const moesaic_engine *engine, const moesaic_generation *generation, struct answer *answer,
+                  json_t *prompt_list) {
     double rate = generation->decode_s > 0 && generation->completion_tokens > 1
                       ? (double)(generation->completion_tokens - 1) / generation->decode_s
                       : 0;
@@ -122,18 +123,19 @@ static int report(const moesaic_generation *generation, struct answer *answer, j
         at += json_string_length(part);
     }
     json_t *document =
-        json_pack("{s:s,s:O,s:o,s:O,s:s,s:I,s:I,s:f,s:f,s:f}", "schema", "moesaic.run/1", "ids", answer->ids, "text",
-                  text ? json_stringn(text, bytes) : NULL, "prompt_ids", prompt_list, "finish_reason",
+        json_pack("{s:s,s:O,s:o,s:O,s:s,s:I,s:I,s:f,s:f,s:f,s:o}", "schema", "moesaic.run/1", "ids", answer->ids,
+                  "text", text ? json_stringn(text, bytes) : NULL, "prompt_ids", prompt_list, "finish_reason",
                   moesaic_finish_name(generation->finish), "prompt_tokens", (json_int_t)generation->prompt_tokens,
                   "completion_tokens", (json_int_t)generation->completion_tokens, "prefill_s", generation->prefill_s,
-                  "decode_s", generation->decode_s, "decode_tok_s", rate);
+                  "decode_s", generation->decode_s, "decode_tok_s", rate, "counters", cli_counters_json(engine));
     free(text);
     if (document && logprobs >= 0)
         json_object_set(document, "logprobs", answer->logprobs);
     return cli_json_print(document);
 }
 
-static int generate(moesaic_sequence *sequence, struct answer *answer, json_t *prompt_list) {
+static int generate(const moesaic_engine *engine, moesaic_sequence *sequence, struct answer *answer,
+                    json_t *prompt_list) {
     moesaic_error error;
     moesaic_generation generation = {.size = sizeof generation};
     moesaic_sampling sampling = {.size = sizeof sampling,
@@ -152,7 +154,7 @@ static int generate(moesaic_sequence *sequence, struct answer *answer, json_t *p
                                  .stops = stops.count};
     if (moesaic_sequence_generate(sequence, &sampling, (size_t)tokens, on_token, answer, &generation, &error))
         return cli_fail(&error);
-    int status = report(&generation, answer, prompt_list);
+    int status = report(engine, &generation, answer, prompt_list);
     return status ? status : answer->failed ? EXIT_FAILED : cli_interrupted ? EXIT_INTERRUPTED : EXIT_DONE;
 }
 
@@ -173,7 +175,7 @@ static int run(int count, const char *const *positional) {
     if (!status)
         status = sequence_open(&session, ids, prompt_count, &sequence);
     if (!status) {
-        status = generate(sequence, &answer, prompt_list);
+        status = generate(session.engine, sequence, &answer, prompt_list);
         moesaic_sequence_destroy(sequence);
     }
     json_decref(answer.ids);
