@@ -35,6 +35,8 @@ void dense_ffn_run(struct forward *f, struct forward_worker *w, uint32_t layer, 
     if (!f->narrow) /* the input was normed by all */
         forward_meet(f, w, FORWARD_UP);
     ffn_observe(f, w, layer, x);
+    if (f->half == FORWARD_ATTENTION_HALF)
+        return;
     expert_dispatch_up(&f->dispatch, w->node, x, w->tile);
     forward_meet(f, w, FORWARD_UP);
     expert_dispatch_down(&f->dispatch, w->node);

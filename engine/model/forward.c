@@ -28,8 +28,12 @@ static struct layer_forms layer_forms_of(const struct model_config *config, uint
     return forms;
 }
 
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
-static size_t most(size_t a, size_t b) { return a > b ? a : b; }
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+static size_t most(size_t a, size_t b) {
+    return a > b ? a : b;
+}
 
 /* Up to how many rows the threads repeat each other's norms rather than meet once more: that costs little beside a
  * layer's matrices, but memory in each thread. */
@@ -46,10 +50,10 @@ static void derive(struct forward *f) {
     f->score_scale = (float)(1 / sqrt((double)config->head_dim));
     f->narrow_rows = least(rows, most(NARROW_ROWS_MIN, least(NARROW_ROWS_MAX, 4 * (size_t)f->threads)));
     f->own_rows = most(f->narrow_rows, rows / f->threads + 1);
-    f->max_tasks = config->kv_heads * (2 * f->options.max_items + rows * group / ATTENTION_TILE_ROWS + 1) +
-                   ATTENTION_PARTS_MAX;
-    f->gate = (struct router_gate){
-        .experts = config->experts, .top_k = config->top_k, .renormalize = config->norm_topk_prob};
+    f->max_tasks =
+        config->kv_heads * (2 * f->options.max_items + rows * group / ATTENTION_TILE_ROWS + 1) + ATTENTION_PARTS_MAX;
+    f->gate =
+        (struct router_gate){.experts = config->experts, .top_k = config->top_k, .renormalize = config->norm_topk_prob};
 }
 
 static moesaic_status check_options(const struct forward_options *options, moesaic_error *error) {
@@ -169,12 +173,9 @@ static void prepare_layer(struct forward *f, uint32_t layer, const struct layer_
         dense_ffn_plan(f, weights);
 }
 
-static void run_layer(struct forward *f, struct forward_worker *w, uint32_t layer) {
-    const struct layer_weights *weights = &f->layers[layer - f->layer_begin];
+static void run_attention(struct forward *f, struct forward_worker *w, uint32_t layer,
+                          const struct layer_weights *weights) {
     bool first = layer == f->layer_begin;
-    uint64_t waited_ns = w->times.part_ns[FORWARD_WAIT];
-    if (w->thread == 0)
-        prepare_layer(f, layer, weights);
     attention_project(f, w, layer, weights);
     forward_meet(f, w, FORWARD_PROJECT);
     if (!first)
@@ -189,12 +190,24 @@ static void run_layer(struct forward *f, struct forward_worker *w, uint32_t laye
         forward_meet(f, w, FORWARD_OUTPUT);
     else
         forward_part_end(w, FORWARD_OUTPUT);
+}
+
+static void run_layer(struct forward *f, struct forward_worker *w, uint32_t layer) {
+    const struct layer_weights *weights = &f->layers[layer - f->layer_begin];
+    uint64_t waited_ns = w->times.part_ns[FORWARD_WAIT];
+    if (w->thread == 0)
+        prepare_layer(f, layer, weights);
+    if (f->half == FORWARD_FFN_HALF)
+        forward_meet(f, w, FORWARD_ROUTER);
+    else
+        run_attention(f, w, layer, weights);
     if (f->config->layer[layer].moe)
         moe_layer_run(f, w, layer, weights);
     else
         dense_ffn_run(f, w, layer, weights);
     account_waiting(f, w, layer, w->times.part_ns[FORWARD_WAIT] - waited_ns);
-    w->previous = &f->config->layer[layer];
+    if (f->half != FORWARD_ATTENTION_HALF)
+        w->previous = &f->config->layer[layer];
 }
 
 /* The residual after the last layer. */
@@ -204,7 +217,8 @@ static void finish_layers(struct forward *f, struct forward_worker *w) {
         float *residual = forward_residual(f, w, r);
         if (f->narrow)
             memcpy(residual, f->hidden + r * hidden, hidden * sizeof *residual);
-        ffn_finish_row(f, w->previous, r, residual);
+        if (w->previous)
+            ffn_finish_row(f, w->previous, r, residual);
     }
     if (!f->narrow && (f->given_hidden || f->tap->hidden))
         forward_meet(f, w, FORWARD_HEAD);
@@ -327,6 +341,7 @@ moesaic_status forward_step(struct forward *f, struct forward_item *items, size_
                             const struct forward_tap *tap, moesaic_error *error) {
     uint64_t start = clock_ns(), barrier = team_barrier_ns(f->team);
     f->given_hidden = false;
+    f->half = FORWARD_BOTH_HALVES;
     moesaic_status status = begin_step(f, items, n_items, error);
     if (status)
         return status;
@@ -344,11 +359,12 @@ moesaic_status forward_step(struct forward *f, struct forward_item *items, size_
     return MOESAIC_OK;
 }
 
-moesaic_status forward_layer(struct forward *f, uint32_t layer, const struct layer_weights *weights,
+moesaic_status forward_layer(struct forward *f, uint32_t layer, forward_half half, const struct layer_weights *weights,
                              struct forward_item *items, size_t n_items, float *hidden, const struct forward_tap *tap,
                              moesaic_error *error) {
     uint64_t start = clock_ns(), barrier = team_barrier_ns(f->team);
     f->given_hidden = true;
+    f->half = half;
     moesaic_status status = begin_step(f, items, n_items, error);
     if (status)
         return status;

@@ -98,6 +98,7 @@ struct forward {
     const struct layer_forms *forms;    /* likewise */
     const struct forward_tap *tap;      /* never NULL during a step */
     bool given_hidden;                  /* forward_layer: `hidden` came from the caller */
+    forward_half half;                  /* what of each layer runs */
     bool narrow;
 
     struct forward_row *row;       /* [rows] */

@@ -129,12 +129,18 @@ const struct work_counters *forward_work(const struct forward *forward, uint32_t
 /* Logits [vocab] of row `row` of the last step; valid until the next. */
 const float *forward_logits(const struct forward *forward, size_t row);
 
-/* Runs only `layer` over hidden[T, hidden] in place (T: the sum of the items' counts; their ids are not looked at),
- * with `weights` in place of the model's own when not NULL. Contexts do not advance, and one from a pool of a single
- * layer suffices: calibration gives each sequence whole, starting at position 0. Errors: as forward_step. */
+/* Runs only `layer`, or one of its halves, over hidden[T, hidden] in place (T: the sum of the items' counts; their ids
+ * are not looked at), with `weights` in place of the model's own when not NULL. The two halves one after the other give
+ * the bits of the whole. Contexts do not advance, and one from a pool of a single layer suffices: calibration gives
+ * each sequence whole, starting at position 0. Counters count a whole layer. Errors: as forward_step. */
+typedef enum forward_half {
+    FORWARD_BOTH_HALVES,
+    FORWARD_ATTENTION_HALF, /* hidden += attention; then the feed-forward's input and routing, for the taps alone */
+    FORWARD_FFN_HALF        /* hidden += feed-forward */
+} forward_half;
 struct layer_weights;
-moesaic_status forward_layer(struct forward *forward, uint32_t layer, const struct layer_weights *weights,
-                             struct forward_item *items, size_t n_items, float *hidden, const struct forward_tap *tap,
-                             moesaic_error *error);
+moesaic_status forward_layer(struct forward *forward, uint32_t layer, forward_half half,
+                             const struct layer_weights *weights, struct forward_item *items, size_t n_items,
+                             float *hidden, const struct forward_tap *tap, moesaic_error *error);
 
 #endif

@@ -107,6 +107,8 @@ void moe_layer_run(struct forward *f, struct forward_worker *w, uint32_t layer, 
     if (w->thread == 0 && f->tap->routing)
         f->tap->routing(f->tap->user, layer, f->chosen, f->weights, f->rows, f->config->top_k);
     ffn_observe(f, w, layer, x);
+    if (f->half == FORWARD_ATTENTION_HALF)
+        return;
     expert_dispatch_up(&f->dispatch, w->node, x, w->tile);
     forward_meet(f, w, FORWARD_UP);
     if (w->thread == 0 && f->tap->expert)

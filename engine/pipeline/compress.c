@@ -70,7 +70,7 @@ static moesaic_status tied_statistics(struct compressor *c, struct calib_stats *
     moesaic_status status = MOESAIC_OK;
     calibrate_embed(c, &model_weights(c->model)->embedding);
     for (c->layer = 0; !status && c->layer < c->config->layers; c->layer++)
-        status = calibrate_pass(c, NULL, false, false, true, error);
+        status = calibrate_pass(c, NULL, CALIBRATE_LAYER, error);
     return status ? status : calibrate_head(c, ret_stats, error);
 }
 

@@ -7,71 +7,98 @@
 
 enum { WINDOW_TOKENS = 512, TOKENS_DEFAULT = 131072, TOKENS_MIN = 64 };
 
-/* A number of bands of a Hessian that threads share the rows of a window over. */
+/* Rows [rows, cols of the statistics] for threads to add band by band, taken by ticket, the longest first. */
 struct adding {
     struct calib_stats *stats;
     const float *x;
-    size_t stride, rows;
+    size_t rows;
+    _Atomic size_t taken;
 };
 
 static void add_body(struct team *team, unsigned thread, void *argument) {
-    const struct adding *a = argument;
-    size_t begin, end;
-    team_share(a->stats->cols, CALIB_BAND, thread, team_threads(team), &begin, &end);
-    if (begin < end)
-        calib_add(a->stats, a->x, a->stride, NULL, NULL, a->rows, begin, end);
+    struct adding *a = argument;
+    size_t cols = a->stats->cols, bands = (cols + CALIB_BAND - 1) / CALIB_BAND;
+    (void)team;
+    (void)thread;
+    for (size_t ticket; (ticket = atomic_fetch_add(&a->taken, 1)) < bands;) {
+        size_t begin = (bands - 1 - ticket) * CALIB_BAND;
+        calib_add(a->stats, a->x, cols, NULL, NULL, a->rows, begin,
+                  begin + CALIB_BAND < cols ? begin + CALIB_BAND : cols);
+    }
 }
 
-/* The taps of a pass. They run inside the team's region: statistics are added here by thread 0 alone. */
-struct pass {
+static void stats_add(struct compressor *c, struct calib_stats *stats, const float *x, size_t rows) {
+    struct adding adding = {.stats = stats, .x = x, .rows = rows};
+    team_run(c->team, add_body, &adding);
+}
+
+/* The taps of a pass. They run on thread 0 inside the team's region and keep rows for later: of the window, or of the
+ * whole text. */
+struct taps {
     struct compressor *c;
-    bool attend, record;
+    calibrate_kind kind;
 };
+
+static void rows_keep(float *to, size_t cols, const float *x, size_t rows, size_t stride) {
+    for (size_t i = 0; i < rows; i++)
+        memcpy(to + i * cols, x + i * stride, cols * sizeof *to);
+}
 
 static void tap_input(void *user, uint32_t layer, forward_site site, const float *x, size_t first, size_t rows,
                       size_t stride) {
-    const struct pass *pass = user;
-    struct compressor *c = pass->c;
-    size_t width = c->config->hidden;
+    const struct taps *taps = user;
+    struct compressor *c = taps->c;
+    size_t width = c->config->hidden, attended = (size_t)c->config->heads * c->config->head_dim;
+    bool looks = taps->kind == CALIBRATE_LOOK;
     (void)layer;
-    if (site == FORWARD_SITE_FFN) {
-        for (size_t i = 0; pass->record && i < rows; i++)
-            memcpy(c->ffn_input + (c->first + first + i) * width, x + i * stride, width * sizeof *x);
-        return;
-    }
-    struct calib_stats *stats = site == FORWARD_SITE_ATTENTION ? c->attention : c->output;
-    if (pass->attend && stats)
-        calib_add(stats, x, stride, NULL, NULL, rows, 0, stats->cols);
+    if (looks && site == FORWARD_SITE_ATTENTION)
+        rows_keep(c->looked + first * width, width, x, rows, stride);
+    else if (looks && site == FORWARD_SITE_OUTPUT)
+        rows_keep(c->looked + c->window * width + first * attended, attended, x, rows, stride);
+    else if (!looks && site == FORWARD_SITE_FFN)
+        rows_keep(c->ffn_input + (c->first + first) * width, width, x, rows, stride);
 }
 
 static void tap_routing(void *user, uint32_t layer, const uint32_t *experts, const float *weights, size_t rows,
                         uint32_t k) {
-    const struct pass *pass = user;
-    struct compressor *c = pass->c;
+    const struct taps *taps = user;
+    struct compressor *c = taps->c;
     (void)layer;
-    if (!pass->record)
-        return;
     memcpy(c->chosen + c->first * k, experts, rows * k * sizeof *experts);
     memcpy(c->weights + c->first * k, weights, rows * k * sizeof *weights);
 }
 
-moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *weights, bool attend, bool record,
-                              bool advance, moesaic_error *error) {
-    struct pass pass = {c, attend, record};
-    struct forward_tap tap = {
-        .user = &pass, .input = attend || record ? tap_input : NULL, .routing = record ? tap_routing : NULL};
-    struct forward *forward = c->in_shape ? c->reshaped : c->forward;
+static moesaic_status window_run(struct compressor *c, const struct layer_weights *weights, calibrate_kind kind,
+                                 size_t rows, const struct forward_tap *tap, moesaic_error *error) {
+    static const forward_half halves[] = {[CALIBRATE_LOOK] = FORWARD_ATTENTION_HALF,
+                                          [CALIBRATE_ATTEND] = FORWARD_ATTENTION_HALF,
+                                          [CALIBRATE_FFN] = FORWARD_FFN_HALF,
+                                          [CALIBRATE_LAYER] = FORWARD_BOTH_HALVES};
+    struct forward_item item = {.context = c->context, .ids = c->ids + c->first, .count = rows};
     size_t width = c->config->hidden;
+    float *hidden = c->hidden + c->first * width;
+    if (kind == CALIBRATE_LOOK)
+        hidden = memcpy(c->scratch, hidden, rows * width * sizeof *hidden);
+    moesaic_status status = forward_layer(c->in_shape ? c->reshaped : c->forward, c->layer, halves[kind], weights,
+                                          &item, 1, hidden, tap, error);
+    if (status || kind != CALIBRATE_LOOK)
+        return status;
+    stats_add(c, c->attention, c->looked, rows);
+    stats_add(c, c->output, c->looked + c->window * width, rows);
+    return MOESAIC_OK;
+}
+
+moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *weights, calibrate_kind kind,
+                              moesaic_error *error) {
+    struct taps taps = {c, kind};
+    bool records = kind == CALIBRATE_ATTEND || kind == CALIBRATE_LAYER;
+    const struct forward_tap tap = {.user = &taps,
+                                    .input = kind == CALIBRATE_FFN ? NULL : tap_input,
+                                    .routing = records ? tap_routing : NULL};
     moesaic_status status = MOESAIC_OK;
     for (c->first = 0; !status && c->first < c->tokens; c->first += c->window) {
         size_t rows = c->tokens - c->first < c->window ? c->tokens - c->first : c->window;
-        struct forward_item item = {.context = c->context, .ids = c->ids + c->first, .count = rows};
-        float *hidden = c->hidden + c->first * width;
-        if (!advance) {
-            memcpy(c->scratch, hidden, rows * width * sizeof *hidden);
-            hidden = c->scratch;
-        }
-        status = forward_layer(forward, c->layer, weights, &item, 1, hidden, &tap, error);
+        status = window_run(c, weights, kind, rows, &tap, error);
         if (!status)
             status = compress_progress(c, (double)rows / (double)c->tokens, error);
     }
@@ -91,8 +118,7 @@ moesaic_status calibrate_head(struct compressor *c, struct calib_stats **ret_sta
         return status;
     for (size_t i = 0; i < c->tokens; i++)
         model_final_norm(c->model, c->hidden + i * width, c->hidden + i * width);
-    struct adding adding = {stats, c->hidden, width, c->tokens};
-    team_run(c->team, add_body, &adding);
+    stats_add(c, stats, c->hidden, c->tokens);
     *ret_stats = stats;
     return MOESAIC_OK;
 }
@@ -138,12 +164,14 @@ moesaic_status calibrate_begin(struct compressor *c, const struct tokenizer *tok
     if (status)
         return status;
     size_t routed = c->tokens * (c->config->top_k ? c->config->top_k : 1), states = c->tokens * c->config->hidden;
+    size_t inputs = c->config->hidden + (size_t)c->config->heads * c->config->head_dim;
     c->hidden = calloc(states, sizeof *c->hidden);
     c->ffn_input = calloc(states, sizeof *c->ffn_input);
     c->scratch = calloc(c->window * c->config->hidden, sizeof *c->scratch);
+    c->looked = calloc(c->window * inputs, sizeof *c->looked);
     c->chosen = calloc(routed, sizeof *c->chosen);
     c->weights = calloc(routed, sizeof *c->weights);
-    if (c->hidden && c->ffn_input && c->scratch && c->chosen && c->weights)
+    if (c->hidden && c->ffn_input && c->scratch && c->looked && c->chosen && c->weights)
         return MOESAIC_OK;
     return status_no_memory(error, "calibration", 2 * states * sizeof *c->hidden + routed * 8);
 }
@@ -154,6 +182,7 @@ void calibrate_end(struct compressor *c) {
     kv_pool_destroy(c->pool);
     free(c->weights);
     free(c->chosen);
+    free(c->looked);
     free(c->scratch);
     free(c->ffn_input);
     free(c->hidden);

@@ -68,7 +68,7 @@ static moesaic_status attention_compress(struct compressor *c, moesaic_error *er
     if (looks && !status)
         status = calib_stats_create((size_t)c->config->heads * c->config->head_dim, hessian, &c->output, error);
     if (looks && !status)
-        status = calibrate_pass(c, NULL, true, false, false, error);
+        status = calibrate_pass(c, NULL, CALIBRATE_LOOK, error);
     if (!status)
         status = compress_jobs(c, 4, attention_job, error);
     calib_stats_destroy(c->attention);
@@ -337,14 +337,14 @@ moesaic_status compress_layer(struct compressor *c, moesaic_error *error) {
     if (!status)
         status = attention_compress(c, error);
     if (!status)
-        status = calibrate_pass(c, &c->new_layer, false, true, false, error);
+        status = calibrate_pass(c, &c->new_layer, CALIBRATE_ATTEND, error);
     if (!status && reshape_drops(c) && c->new_layer.experts)
         status = reshape_choose(c, error);
     if (!status)
         status = ffns_compress(c, error);
     c->in_shape = c->shape != NULL;
     if (!status)
-        status = calibrate_pass(c, &c->new_layer, false, false, true, error);
+        status = calibrate_pass(c, &c->new_layer, CALIBRATE_FFN, error);
     if (!status)
         status = write_layer(c, error);
     layer_end(c);
@@ -384,7 +384,7 @@ moesaic_status resume_layer(struct compressor *c, moesaic_error *error) {
     }
     c->in_shape = c->shape != NULL;
     if (!status)
-        status = calibrate_pass(c, new, false, false, true, error);
+        status = calibrate_pass(c, new, CALIBRATE_LAYER, error);
     layer_end(c);
     return status;
 }

@@ -163,7 +163,7 @@ moesaic_status budget_measure(struct compressor *c, moesaic_error *error) {
     moesaic_status status = MOESAIC_OK;
     calibrate_embed(c, &model_weights(c->model)->embedding);
     for (c->layer = 0; !status && c->layer < c->config->layers; c->layer++) {
-        status = calibrate_pass(c, NULL, false, true, true, error);
+        status = calibrate_pass(c, NULL, CALIBRATE_LAYER, error);
         if (!status)
             status = compress_jobs(c, ffn_jobs(c), measure_job, error);
         if (!status)

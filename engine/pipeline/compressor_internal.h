@@ -83,6 +83,7 @@ struct compressor {
     uint32_t *chosen;                       /* [tokens, top_k] */
     float *weights;                         /* [tokens, top_k] */
     float *scratch;                         /* [window, hidden] */
+    float *looked; /* of a window: [window, hidden] inputs of q, k and v, then [window, heads * head_dim] of o */
     size_t first;                           /* of the window in the text */
     struct calib_stats *attention, *output; /* inputs of q, k, v and of o; NULL where nobody looks */
     uint32_t layer;
@@ -115,10 +116,16 @@ void packed_done(struct packed *packed); /* accepts a zeroed struct */
 /* Cuts the text into windows, makes room, and fills `hidden` with the rows of `embedding`. */
 moesaic_status calibrate_begin(struct compressor *c, const struct tokenizer *tokenizer, moesaic_error *error);
 void calibrate_embed(struct compressor *c, const struct weight *embedding);
-/* Runs the layer at hand over the text. With `attend` the statistics of the attention's inputs are gathered; with
- * `record` the feed-forward's inputs and the routing; with `advance` the hidden states move on. */
-moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *weights, bool attend, bool record,
-                              bool advance, moesaic_error *error);
+/* Runs what `kind` says of the layer at hand over the text. Looking, attending and the feed-forward make one layer's
+ * whole calibration: no more than a forward pass and an attention. */
+typedef enum calibrate_kind {
+    CALIBRATE_LOOK,   /* adds the attention's inputs to `attention` and `output`; the hidden states stay */
+    CALIBRATE_ATTEND, /* moves the hidden states through attention; keeps the feed-forward's inputs and routing */
+    CALIBRATE_FFN,    /* moves them through the feed-forward */
+    CALIBRATE_LAYER   /* moves them through both, and keeps the same */
+} calibrate_kind;
+moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *weights, calibrate_kind kind,
+                              moesaic_error *error);
 /* Statistics of the final norm's output, for the head. */
 moesaic_status calibrate_head(struct compressor *c, struct calib_stats **ret_stats, moesaic_error *error);
 void calibrate_end(struct compressor *c);

@@ -214,7 +214,7 @@ Test(forward, truncation_forgets) {
 
 /* ---- one layer at a time ----------------------------------------------------------------------------------------- */
 
-static void check_layers(const char *model, size_t count) {
+static void check_layers(const char *model, size_t count, bool halves) {
     struct golden_engine engine;
     struct golden_run run;
     struct model_context *context;
@@ -236,8 +236,11 @@ static void check_layers(const char *model, size_t count) {
     for (uint32_t layer = 0; layer < run.layers; layer++) {
         struct forward_item item = {.context = context, .count = count};
         struct layer_weights copy = model_weights(engine.model)->layers[layer];
-        cr_assert_eq(forward_layer(engine.forward, layer, layer % 2 ? &copy : NULL, &item, 1, hidden, NULL, NULL),
-                     MOESAIC_OK);
+        for (forward_half half = halves ? FORWARD_ATTENTION_HALF : FORWARD_BOTH_HALVES;
+             half <= (halves ? FORWARD_FFN_HALF : FORWARD_BOTH_HALVES); half++)
+            cr_assert_eq(
+                forward_layer(engine.forward, layer, half, layer % 2 ? &copy : NULL, &item, 1, hidden, NULL, NULL),
+                MOESAIC_OK);
         cr_assert_eq(memcmp(hidden, run.hidden + layer * count * width, count * width * sizeof *hidden), 0,
                      "%s: layer %u", model, layer);
         cr_assert_eq(model_context_tokens(context), 0);
@@ -251,8 +254,10 @@ static void check_layers(const char *model, size_t count) {
 
 Test(forward, layers_one_by_one_are_the_step) {
     for (size_t i = 0; i < MODELS; i++) {
-        check_layers(models[i], 20);
-        check_layers(models[i], 120);
+        check_layers(models[i], 20, false);
+        check_layers(models[i], 120, false);
+        check_layers(models[i], 20, true);
+        check_layers(models[i], 120, true);
     }
 }
 

@@ -110,7 +110,8 @@ static void run(unsigned threads, bool packed, size_t tokens, const float *input
     cr_assert_eq(model_context_create(engine.model, engine.pool, TOKENS, &context, NULL), MOESAIC_OK);
     struct forward_item item = {.context = context, .count = tokens};
     memcpy(output, input, tokens * model_config(engine.model)->hidden * sizeof *output);
-    cr_assert_eq(forward_layer(engine.forward, 2, packed ? &layer.packed : &layer.plain, &item, 1, output, NULL, NULL),
+    cr_assert_eq(forward_layer(engine.forward, 2, FORWARD_BOTH_HALVES, packed ? &layer.packed : &layer.plain, &item, 1,
+                               output, NULL, NULL),
                  MOESAIC_OK);
     model_context_destroy(context);
     release(&layer);
