@@ -68,24 +68,25 @@ struct expert_job {
     struct expert_input inner; /* over the job's own rows; stride `intermediate` */
     float *inner_values;
     float *out;                  /* row stride hidden */
-    _Atomic uint32_t tiles_left; /* of the up stage: who takes it to zero quantizes `inner` for `down` */
+    _Atomic uint32_t units_left; /* of the up stage: who takes it to zero quantizes `inner` for `down` */
 };
 
-/* The tiles of one stage: runs of rows of parts, node by node, each node with its own tickets. */
+/* The work of one stage: runs of rows of parts, node by node, counted in units of EXPERT_UNIT_ROWS rows. Threads take
+ * tiles of some units from the front of a node's; how many is in dispatch.c. */
 struct expert_run {
     struct expert_job *job;
     const struct expert_part *part;
     uint32_t begin, end;  /* rows of the job */
-    uint32_t first_tile;  /* counted within the node */
+    uint32_t first_unit;  /* counted within the node */
 };
 struct expert_queue {
     struct expert_run *run;
-    size_t tile_rows;
+    uint32_t least_units;                      /* of a tile */
     uint32_t node_begin[EXPERT_NODES_MAX + 1]; /* runs of a node */
-    uint32_t tiles[EXPERT_NODES_MAX];
+    uint32_t units[EXPERT_NODES_MAX];
     struct expert_tickets {
-        _Atomic uint32_t next;
-        uint32_t apart[15]; /* nodes take theirs on cache lines of their own */
+        _Atomic uint32_t next; /* units taken */
+        uint32_t apart[15];    /* nodes take theirs on cache lines of their own */
     } tickets[EXPERT_NODES_MAX];
 };
 
@@ -95,9 +96,17 @@ struct expert_dispatch {
     struct expert_job *job;
     size_t jobs, max_jobs, max_runs;
     uint32_t nodes; /* of the readers in the jobs at hand, at least 1 */
+    unsigned threads;
     struct expert_queue up, down;
 };
-enum { EXPERT_TILE_ROWS_MAX = 128 };
+/* Most rows of a tile. Of jobs with a few tokens, which cost what reading their weights costs, tiles are long: each
+ * starts with waits for memory. */
+enum { EXPERT_UNIT_ROWS = 16, EXPERT_TILE_ROWS_MAX = 128, EXPERT_FEW_TOKENS = 4, EXPERT_FEW_ROWS_MAX = 1024 };
+/* Floats of scratch that a tile of a job with at most `tokens` rows asks for. */
+static inline size_t expert_tile_floats(size_t tokens) {
+    size_t many = tokens * EXPERT_TILE_ROWS_MAX, few = EXPERT_FEW_TOKENS * EXPERT_FEW_ROWS_MAX;
+    return many > few ? many : few;
+}
 /* At most `max_jobs` jobs a step, with at most `max_parts` parts together (0: one a job). */
 moesaic_status expert_dispatch_init(struct expert_dispatch *dispatch, size_t max_jobs, size_t max_parts, size_t hidden,
                                     activation_type activation, moesaic_error *error);
@@ -114,7 +123,7 @@ void expert_dispatch_add_parts(struct expert_dispatch *dispatch, const struct ex
 void expert_dispatch_seal(struct expert_dispatch *dispatch, unsigned threads);
 /* Every thread calls `up`, then all meet at a barrier, then every thread calls `down`; each returns when no tile is
  * left. `node` is the thread's own: its tiles come first, then those of the nodes after it. `x` is the layer's input,
- * equal in all threads; `scratch` is the thread's own: [most rows of a job] x EXPERT_TILE_ROWS_MAX floats. Outputs are
+ * equal in all threads; `scratch` is the thread's own: expert_tile_floats(most rows of a job) floats. Outputs are
  * disjoint: bits depend neither on who takes which tile nor on the parts. */
 void expert_dispatch_up(struct expert_dispatch *dispatch, unsigned node, const struct expert_input *x, float *scratch);
 void expert_dispatch_down(struct expert_dispatch *dispatch, unsigned node);

@@ -45,11 +45,11 @@ moesaic_status expert_ffn_inner(const struct ffn_weights *weights, activation_ty
                                 size_t tokens, size_t hidden, size_t intermediate, float *out, moesaic_error *error) {
     unsigned forms = expert_form_bit(&weights->gate) | expert_form_bit(&weights->up);
     void *form_bytes = memory_zeroed(expert_input_bytes(forms, tokens, hidden) + 64, 1);
-    float *scratch = calloc(tokens * EXPERT_TILE_ROWS_MAX, sizeof *scratch);
+    float *scratch = calloc(expert_tile_floats(tokens), sizeof *scratch);
     if (!form_bytes || !scratch) {
         free(scratch);
         free(form_bytes);
-        return status_no_memory(error, "inner activations", tokens * EXPERT_TILE_ROWS_MAX * sizeof *scratch);
+        return status_no_memory(error, "inner activations", expert_tile_floats(tokens) * sizeof *scratch);
     }
     struct expert_input input;
     struct expert_part part = expert_part_whole(weights, intermediate, hidden);

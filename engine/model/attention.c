@@ -36,6 +36,19 @@ static void enter(struct forward *f, struct forward_worker *w, uint32_t layer, c
 
 /* ---- q and k: norm, clip, rotate -------------------------------------------------------------------------------- */
 
+/* Of the whole q and k of a row, where the norm runs over all heads, computed once: by the row's own thread (wide), or
+ * by every thread that attends with the row (narrow), which costs no barrier. */
+static struct row_inverse *row_inverse(const struct forward *f, const struct forward_worker *w, size_t row) {
+    return (f->narrow ? w->inverse : f->inverse) + row;
+}
+
+static void find_inverse(const struct forward *f, const struct forward_worker *w, size_t row) {
+    const float *q = f->qkv + row * f->qkv_rows;
+    if (f->config->qk_norm == QK_NORM_FULL)
+        *row_inverse(f, w, row) = (struct row_inverse){norm_inverse(f->kernels, q, f->q_rows, f->epsilon),
+                                                       norm_inverse(f->kernels, q + f->q_rows, f->kv_rows, f->epsilon)};
+}
+
 /* One head of one row, in place; `inverse` is the row's own where the norm runs over all heads. */
 static void prepare_head(const struct forward *f, float *x, const float *gain, float inverse, size_t row) {
     const struct model_config *config = f->config;
@@ -49,20 +62,16 @@ static void prepare_head(const struct forward *f, float *x, const float *gain, f
     f->kernels->rotate(x, f->cosine + row * half, f->sine + row * half, half);
 }
 
-static float full_inverse(const struct forward *f, const float *x, size_t count) {
-    return f->config->qk_norm == QK_NORM_FULL ? norm_inverse(f->kernels, x, count, f->epsilon) : 0.0f;
-}
-
 static const float *head_gain(const struct forward *f, const float *gain, size_t head) {
     return f->config->qk_norm == QK_NORM_FULL ? gain + head * f->config->head_dim : gain;
 }
 
 /* Query head `head` of row `row`, ready for scores, into out[head_dim]. */
-static void load_query(const struct forward *f, const struct layer_weights *weights, size_t row, size_t head,
-                       float *out) {
+static void load_query(const struct forward *f, const struct forward_worker *w, const struct layer_weights *weights,
+                       size_t row, size_t head, float *out) {
     const float *q = f->qkv + row * f->qkv_rows;
     memcpy(out, q + head * f->config->head_dim, f->config->head_dim * sizeof *out);
-    prepare_head(f, out, head_gain(f, weights->q_norm, head), full_inverse(f, q, f->q_rows), row);
+    prepare_head(f, out, head_gain(f, weights->q_norm, head), row_inverse(f, w, row)->q, row);
 }
 
 /* ---- the cache -------------------------------------------------------------------------------------------------- */
@@ -96,7 +105,7 @@ static void store_row(struct forward *f, struct forward_worker *w, uint32_t laye
     void *keys = kv_cache_keys(cache, block, cache_layer(cache, layer), kv_head);
     void *values = kv_cache_values(cache, block, cache_layer(cache, layer), kv_head);
     memcpy(w->key, k + kv_head * head_dim, head_dim * sizeof *w->key);
-    prepare_head(f, w->key, head_gain(f, weights->k_norm, kv_head), full_inverse(f, k, f->kv_rows), row);
+    prepare_head(f, w->key, head_gain(f, weights->k_norm, kv_head), row_inverse(f, w, row)->k, row);
     if (f->config->clip_qkv > 0)
         f->kernels->clip(value, (float)f->config->clip_qkv, head_dim);
     if (cache->shape.type == KV_F16)
@@ -117,9 +126,11 @@ void attention_project(struct forward *f, struct forward_worker *w, uint32_t lay
     project(&weights->v, weights->v_bias, &w->input, tokens, begin[2], end[2], v, stride);
     if (f->narrow) /* whoever attends stores: the rows of one head lie with several threads */
         return;
-    for (size_t r = w->begin; r < w->end; r++)
+    for (size_t r = w->begin; r < w->end; r++) {
+        find_inverse(f, w, r);
         for (uint32_t head = 0; head < f->config->kv_heads; head++)
             store_row(f, w, layer, weights, r, head);
+    }
 }
 
 /* ---- attention over the cache ------------------------------------------------------------------------------------ */
@@ -150,7 +161,7 @@ static void tile_init(const struct forward *f, struct forward_worker *w, const s
         tile->head[i] = task->kv_head * group + (begin + i) % group;
         tile->high[i] = f->row[tile->row[i]].position + 1;
         tile->low[i] = window && tile->high[i] > window ? tile->high[i] - window : 0;
-        load_query(f, weights, tile->row[i], tile->head[i], w->query + i * f->head_width);
+        load_query(f, w, weights, tile->row[i], tile->head[i], w->query + i * f->head_width);
     }
 }
 
@@ -298,8 +309,13 @@ static void store_new(struct forward *f, struct forward_worker *w, const struct 
 
 static void task_run(struct forward *f, struct forward_worker *w, const struct attention_task *task, uint32_t layer,
                      const struct layer_weights *weights) {
-    if (f->narrow)
+    if (f->narrow) {
+        if (w->inverse_item != task->item)
+            for (size_t i = 0; i < f->items[task->item].count; i++)
+                find_inverse(f, w, task->first_row + i);
+        w->inverse_item = task->item;
         store_new(f, w, task, layer, weights);
+    }
     for (size_t begin = task->row_begin; begin < task->row_end; begin += ATTENTION_TILE_ROWS) {
         struct tile tile;
         size_t end = smaller(begin + ATTENTION_TILE_ROWS, task->row_end);
@@ -320,6 +336,7 @@ static void task_run(struct forward *f, struct forward_worker *w, const struct a
 
 void attention_run(struct forward *f, struct forward_worker *w, uint32_t layer, const struct layer_weights *weights) {
     uint32_t ticket;
+    w->inverse_item = UINT32_MAX;
     while ((ticket = atomic_fetch_add_explicit(&f->next_task, 1, memory_order_relaxed)) < f->tasks)
         task_run(f, w, &f->task[ticket], layer, weights);
 }

@@ -37,12 +37,13 @@ static void cut_worker(struct forward *f, struct cutter *cutter, struct forward_
     w->residual = cut(cutter, f->narrow_rows * hidden, sizeof(float));
     w->normed = cut(cutter, f->own_rows * hidden, sizeof(float));
     w->forms = cut_forms(cutter, f->own_rows, larger(hidden, f->q_rows));
-    w->tile = cut(cutter, f->options.max_step_tokens, EXPERT_TILE_ROWS_MAX * sizeof(float));
+    w->tile = cut(cutter, expert_tile_floats(f->options.max_step_tokens), sizeof(float));
     w->query = cut(cutter, ATTENTION_TILE_ROWS * width, sizeof(float));
     w->score = cut(cutter, ATTENTION_TILE_ROWS * KV_BLOCK_TOKENS, sizeof(float));
     w->part = cut(cutter, ATTENTION_TILE_ROWS * width, sizeof(float));
     w->total = cut(cutter, ATTENTION_TILE_ROWS * width, sizeof(float));
     w->key = cut(cutter, width, sizeof(float));
+    w->inverse = cut(cutter, f->narrow_rows, sizeof *w->inverse);
     w->narrowed = cut(cutter, width, sizeof(uint16_t));
 }
 
@@ -58,6 +59,7 @@ static void cut_step(struct forward *f, struct cutter *cutter) {
     f->cosine = cut(cutter, rows, half * sizeof(float));
     f->sine = cut(cutter, rows, half * sizeof(float));
     f->qkv = cut(cutter, rows, f->qkv_rows * sizeof(float));
+    f->inverse = cut(cutter, rows, sizeof *f->inverse);
     f->attended = cut(cutter, rows, f->q_rows * sizeof(float));
     f->projected = cut(cutter, rows, config->hidden * sizeof(float));
     f->part = cut(cutter, ATTENTION_PARTS_MAX, (f->head_width + 16) * sizeof(float));

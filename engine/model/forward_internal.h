@@ -61,6 +61,11 @@ struct step_work {
     uint64_t flops_nominal, flops_executed, flops_skipped, bytes_local, bytes_remote, distinct_experts, barrier_ns;
 };
 
+/* Inverse norms of a row's q and k. */
+struct row_inverse {
+    float q, k;
+};
+
 struct forward_worker {
     unsigned thread, node;               /* NUMA node that the thread is bound to */
     bool node_first;                     /* the first thread of its node */
@@ -70,10 +75,12 @@ struct forward_worker {
     float *normed;                       /* [own_rows, hidden] */
     struct expert_input input;           /* over `normed` or over attended rows, in turn */
     void *forms;                         /* its INT8 forms */
-    float *tile;                         /* [max_step_tokens, EXPERT_TILE_ROWS_MAX] */
+    float *tile;                         /* [expert_tile_floats(max_step_tokens)] */
     float *query, *score, *part, *total; /* attention: [ATTENTION_TILE_ROWS, head width or 64] */
     float *key;                          /* [head width]: a key on its way into the cache, */
     uint16_t *narrowed;                  /* [head width]: and as FP16 */
+    struct row_inverse *inverse;         /* narrow: [narrow_rows], of the rows of item `inverse_item` */
+    uint32_t inverse_item;
     size_t bad_row;                      /* first row of logits found not finite, or SIZE_MAX */
     struct forward_times times;          /* of this thread */
     uint64_t part_begin_ns;              /* since when its time is not yet in them */
@@ -110,6 +117,7 @@ struct forward {
     float *hidden;                 /* [rows, hidden] the residual stream */
     float *cosine, *sine;          /* [rows, rotary_dim / 2] */
     float *qkv;                    /* [rows, qkv_rows] */
+    struct row_inverse *inverse;   /* wide: [rows] */
     float *attended;               /* [rows, q_rows] */
     float *projected;              /* [rows, hidden] */
     float *part;                   /* [ATTENTION_PARTS_MAX, head_width + 16]: sums, then maximum and total */
