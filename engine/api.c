@@ -80,7 +80,7 @@ static moesaic_status engine_check(const moesaic_model *model, const moesaic_eng
     if (o->max_sequences > SEQUENCES_MAX)
         return status_set(error, MOESAIC_E_USAGE, "engine: max_sequences is %u, at most %d", o->max_sequences,
                           SEQUENCES_MAX);
-    if (o->kv != MOESAIC_KV_DEFAULT && o->kv != MOESAIC_KV_F32 && o->kv != MOESAIC_KV_F16)
+    if ((unsigned)o->kv > MOESAIC_KV_INT8)
         return status_set(error, MOESAIC_E_USAGE, "engine: unknown KV cache type %d", (int)o->kv);
     return o->isa ? cpu_limit(o->isa, error) : MOESAIC_OK;
 }
@@ -97,8 +97,7 @@ moesaic_status moesaic_engine_create(moesaic_model *model, const moesaic_engine_
     if (!engine)
         return status_no_memory(error, "engine", sizeof *engine);
     struct team_options team = {.threads = o.threads, .pin = !o.no_pin};
-    struct sched_options sched = {.kv = o.kv == MOESAIC_KV_F16 || (!o.kv && model_artifact(model->model)) ? KV_F16
-                                                                                                          : KV_F32,
+    struct sched_options sched = {.kv = sched_kv_type(model->model, o.kv),
                                   .step_tokens = o.step_tokens ? o.step_tokens : STEP_TOKENS,
                                   .max_sequences = o.max_sequences ? o.max_sequences : SEQUENCES};
     engine->model = moesaic_model_retain(model);

@@ -5,20 +5,29 @@
 
 #include "runtime.h"
 
-/* Element type of stored keys and values. Arithmetic is F32 either way. */
-typedef enum kv_type { KV_F32 = 0, KV_F16 = 1 } kv_type;
+/* Element type of stored keys and values; arithmetic is F32 in any case. KV_INT8: codes -127 .. 127 and one F32 scale a
+ * token and head, of its key and of its value. */
+typedef enum kv_type { KV_F32 = 0, KV_F16 = 1, KV_INT8 = 2, KV_TYPES } kv_type;
 
 /* Block b holds the positions [64 b, 64 b + 64) of one sequence, for all layers, whatever the chunks it was filled by:
  * attention walks blocks in ascending order, and so its bits do not depend on the chunking. */
 enum { KV_BLOCK_TOKENS = 64 };
 
 /* A block is, for each layer and then each KV head: keys [head_dim, 64] (a token is a column, so that the scores of 64
- * tokens fill vector lanes without a horizontal sum), then values [64, head_dim]. Each run is 64-byte aligned. */
+ * tokens fill vector lanes without a horizontal sum), then values [64, head_dim], head_dim rounded up to 16 lanes. Of
+ * KV_INT8 the scales of the 64 tokens lie behind the codes of each. Each run is 64-byte aligned. */
 struct kv_shape {
     uint32_t layers, kv_heads, head_dim;
     kv_type type;
 };
-static inline size_t kv_element_bytes(kv_type type) { return type == KV_F16 ? 2 : 4; }
+/* Bytes of one token's key, or value, of one head with `width` elements. */
+static inline size_t kv_row_bytes(kv_type type, size_t width) {
+    return type == KV_INT8 ? width + sizeof(float) : type == KV_F16 ? width * 2 : width * sizeof(float);
+}
+/* KV_INT8: the scales [64] behind a run's codes. */
+static inline float *kv_scales(const void *run, size_t width) {
+    return (float *)(uintptr_t)((const int8_t *)run + width * KV_BLOCK_TOKENS);
+}
 
 /* ---- pool: where the blocks of all sequences of an engine come from. Thread-safe. ------------------------------- */
 

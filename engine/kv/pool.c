@@ -20,7 +20,7 @@ struct kv_pool {
 };
 
 static bool block_size(const struct kv_shape *shape, size_t *ret_run, size_t *ret_block) {
-    size_t run = size_round_up(shape->head_dim, 16) * KV_BLOCK_TOKENS * kv_element_bytes(shape->type), runs;
+    size_t run = kv_row_bytes(shape->type, size_round_up(shape->head_dim, 16)) * KV_BLOCK_TOKENS, runs;
     if (!size_mul(shape->layers, (size_t)shape->kv_heads * 2, &runs) || !size_mul(runs, run, ret_block))
         return false;
     *ret_run = run;

@@ -86,7 +86,7 @@ static void account_attention(const struct forward *f, uint32_t layer, struct st
         positions(cache->tokens, f->items[i].count, config->layer[layer].window, &sum, &distinct);
         work->flops_nominal += sum * 4 * config->heads * config->head_dim;
         work->flops_executed += sum * 4 * config->heads * config->head_dim;
-        work->bytes_local += distinct * 2 * config->kv_heads * config->head_dim * kv_element_bytes(cache->shape.type);
+        work->bytes_local += distinct * 2 * config->kv_heads * kv_row_bytes(cache->shape.type, config->head_dim);
     }
 }
 

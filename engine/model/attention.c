@@ -95,6 +95,14 @@ static void store_f16(const struct model_kernels *kernels, uint16_t *keys, uint1
     kernels->narrow(value, head_dim, values + at * width);
 }
 
+static void store_int8(const struct model_kernels *kernels, int8_t *keys, int8_t *values, size_t width, size_t at,
+                       const float *key, const float *value, size_t head_dim, int8_t *codes) {
+    kv_scales(keys, width)[at] = kernels->quantize(key, head_dim, codes);
+    for (size_t d = 0; d < head_dim; d++)
+        keys[d * KV_BLOCK_TOKENS + at] = codes[d];
+    kv_scales(values, width)[at] = kernels->quantize(value, head_dim, values + at * width);
+}
+
 /* Row `row`'s key and value of one head go to their place in the cache. */
 static void store_row(struct forward *f, struct forward_worker *w, uint32_t layer, const struct layer_weights *weights,
                       size_t row, uint32_t kv_head) {
@@ -110,6 +118,8 @@ static void store_row(struct forward *f, struct forward_worker *w, uint32_t laye
         f->kernels->clip(value, (float)f->config->clip_qkv, head_dim);
     if (cache->shape.type == KV_F16)
         store_f16(f->kernels, keys, values, f->head_width, at, w->key, value, head_dim, w->narrowed);
+    else if (cache->shape.type == KV_INT8)
+        store_int8(f->kernels, keys, values, f->head_width, at, w->key, value, head_dim, w->codes);
     else
         store_f32(keys, values, f->head_width, at, w->key, value, head_dim);
 }

@@ -45,6 +45,7 @@ static void cut_worker(struct forward *f, struct cutter *cutter, struct forward_
     w->key = cut(cutter, width, sizeof(float));
     w->inverse = cut(cutter, f->narrow_rows, sizeof *w->inverse);
     w->narrowed = cut(cutter, width, sizeof(uint16_t));
+    w->codes = cut(cutter, width, sizeof(int8_t));
 }
 
 static void cut_step(struct forward *f, struct cutter *cutter) {

@@ -78,7 +78,8 @@ struct forward_worker {
     float *tile;                         /* [expert_tile_floats(max_step_tokens)] */
     float *query, *score, *part, *total; /* attention: [ATTENTION_TILE_ROWS, head width or 64] */
     float *key;                          /* [head width]: a key on its way into the cache, */
-    uint16_t *narrowed;                  /* [head width]: and as FP16 */
+    uint16_t *narrowed;                  /* [head width]: and as FP16, */
+    int8_t *codes;                       /* [head width]: or INT8 */
     struct row_inverse *inverse;         /* narrow: [narrow_rows], of the rows of item `inverse_item` */
     uint32_t inverse_item;
     size_t bad_row;                      /* first row of logits found not finite, or SIZE_MAX */

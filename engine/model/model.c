@@ -66,3 +66,5 @@ struct kv_shape model_kv_shape(const struct model *model, kv_type type) {
     return (struct kv_shape){
         .layers = config->layers, .kv_heads = config->kv_heads, .head_dim = config->head_dim, .type = type};
 }
+
+kv_type model_kv_default(const struct model *model) { return model_artifact(model) ? KV_F16 : KV_F32; }

@@ -27,6 +27,7 @@ const struct artifact *model_artifact(const struct model *model);     /* NULL fo
 void model_final_norm(const struct model *model, const float *x, float *out);
 /* Shape of the KV cache that the model needs. */
 struct kv_shape model_kv_shape(const struct model *model, kv_type type);
+kv_type model_kv_default(const struct model *model); /* F16 for artifacts, F32 for checkpoints */
 
 /* ---- context: what a forward pass remembers of one sequence ----------------------------------------------------- */
 

@@ -332,8 +332,7 @@ static moesaic_status work_allocate(struct bench *b, moesaic_error *error) {
 
 static moesaic_status bench_begin(struct bench *b, moesaic_error *error) {
     struct team_options team = {.threads = b->options.threads, .pin = !b->options.no_pin};
-    bool narrow = b->options.kv == MOESAIC_KV_F16 || (!b->options.kv && model_artifact(b->model));
-    struct kv_shape shape = model_kv_shape(b->model, narrow ? KV_F16 : KV_F32);
+    struct kv_shape shape = model_kv_shape(b->model, sched_kv_type(b->model, b->options.kv));
     struct forward_options forward = {.max_step_tokens = STEP_TOKENS > b->max_batch ? STEP_TOKENS : b->max_batch,
                                       .max_items = b->max_batch,
                                       .max_logits_rows = b->max_batch};

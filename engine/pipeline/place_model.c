@@ -32,7 +32,7 @@ static void shape_add_layer(const struct model_config *config, const struct laye
         shape_add_matrix(shape, matrices[i]);
     shape_add_ffn(shape, &layer->dense);
     shape_add_ffn(shape, &layer->shared);
-    shape->token_bytes += 2ull * seen * config->kv_heads * config->head_dim * kv_element_bytes(type);
+    shape->token_bytes += 2ull * seen * config->kv_heads * kv_row_bytes(type, config->head_dim);
     shape->dense_flops += 4.0 * seen * config->heads * config->head_dim;
 }
 
@@ -61,7 +61,7 @@ moesaic_status place_model_init(const struct model *model, uint32_t context_toke
     shape.expert = expert;
     for (uint32_t layer = 0; layer < config->layers; layer++) {
         const struct layer_weights *l = &weights->layers[layer];
-        shape_add_layer(config, l, layer, context_tokens, model_artifact(model) ? KV_F16 : KV_F32, &shape);
+        shape_add_layer(config, l, layer, context_tokens, model_kv_default(model), &shape);
         for (uint32_t e = 0; config->layer[layer].moe && e < config->experts; e++)
             *expert++ = expert_shape(&l->experts[e]);
     }

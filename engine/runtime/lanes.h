@@ -40,6 +40,12 @@ LANES_INLINE lanes lanes_load_f16(const uint16_t *p) {
 LANES_INLINE void lanes_store_f16(uint16_t *p, lanes v) {
     _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+LANES_INLINE lanes lanes_load_i8(const int8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+LANES_INLINE void lanes_store_i8(int8_t *p, lanes v) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+}
 LANES_INLINE lanes lanes_set(float x) { return _mm512_set1_ps(x); }
 LANES_INLINE lanes lanes_add(lanes a, lanes b) { return _mm512_add_ps(a, b); }
 LANES_INLINE lanes lanes_sub(lanes a, lanes b) { return _mm512_sub_ps(a, b); }
@@ -100,6 +106,17 @@ LANES_INLINE lanes lanes_load_f16(const uint16_t *p) {
 LANES_INLINE void lanes_store_f16(uint16_t *p, lanes v) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(v.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
     _mm_storeu_si128((__m128i *)(void *)(p + 8), _mm256_cvtps_ph(v.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+LANES_INLINE lanes lanes_load_i8(const int8_t *p) {
+    __m128i codes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return (lanes){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)),
+                   _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8)))};
+}
+LANES_INLINE void lanes_store_i8(int8_t *p, lanes v) {
+    __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi));
+    words = _mm256_permute4x64_epi64(words, 0xd8);
+    _mm_storeu_si128((__m128i *)(void *)p,
+                     _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
 }
 LANES_INLINE lanes lanes_set(float x) { return (lanes){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 LANES_INLINE lanes lanes_add(lanes a, lanes b) {
@@ -200,6 +217,12 @@ LANES_INLINE lanes lanes_load_f16(const uint16_t *p) { LANES_MAP(lanes_widen(p[i
 LANES_INLINE void lanes_store_f16(uint16_t *p, lanes v) {
     for (int i = 0; i < LANES; i++)
         p[i] = lanes_narrow(v.x[i]);
+}
+LANES_INLINE lanes lanes_load_i8(const int8_t *p) { LANES_MAP((float)p[i]); }
+/* The nearest integers, ties to even, of values within -128 .. 127. */
+LANES_INLINE void lanes_store_i8(int8_t *p, lanes v) {
+    for (int i = 0; i < LANES; i++)
+        p[i] = (int8_t)nearbyintf(v.x[i]);
 }
 LANES_INLINE lanes lanes_set(float x) { LANES_MAP(x); }
 LANES_INLINE lanes lanes_add(lanes a, lanes b) { LANES_MAP(a.x[i] + b.x[i]); }

@@ -10,6 +10,10 @@
 
 /* The thread that steps, its queue and its forward pass. Requests of several callers share steps. */
 struct sched;
+/* The type of cache that an option of the C API means for a model. */
+static inline kv_type sched_kv_type(const struct model *model, moesaic_kv_type type) {
+    return type ? (kv_type)(type - MOESAIC_KV_F32) : model_kv_default(model);
+}
 struct sched_options {
     kv_type kv;
     size_t step_tokens;   /* rows of a step */

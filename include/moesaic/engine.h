@@ -16,7 +16,12 @@ extern "C" {
  * block all signals. */
 typedef struct moesaic_engine moesaic_engine;
 
-typedef enum moesaic_kv_type { MOESAIC_KV_DEFAULT = 0, MOESAIC_KV_F32 = 1, MOESAIC_KV_F16 = 2 } moesaic_kv_type;
+typedef enum moesaic_kv_type {
+    MOESAIC_KV_DEFAULT = 0,
+    MOESAIC_KV_F32 = 1,
+    MOESAIC_KV_F16 = 2,
+    MOESAIC_KV_INT8 = 3 /* one scale a token and head */
+} moesaic_kv_type;
 
 typedef struct moesaic_engine_options {
     size_t size;              /* sizeof(moesaic_engine_options) */

@@ -72,6 +72,7 @@ static void check_same_bits(const char *model, kv_type kv) {
 ParameterizedTest(size_t *index, forward, same_bits) {
     check_same_bits(models[*index], KV_F32);
     check_same_bits(models[*index], KV_F16);
+    check_same_bits(models[*index], KV_INT8);
 }
 
 ParameterizedTestParameters(forward, same_bits_on_every_isa) {
@@ -86,17 +87,19 @@ ParameterizedTest(size_t *index, forward, same_bits_on_every_isa) {
     int32_t ids[40];
     struct golden_run first;
     fill_ids(ids, 40, 800, 6);
-    for (size_t level = 0; level < 3; level++) {
-        cr_assert_eq(cpu_limit(levels[level], NULL), MOESAIC_OK);
-        struct golden_run run = run_of(models[*index], (struct golden_setup){.kv = KV_F16}, ids, 40, 33);
-        if (level == 0) {
-            first = run;
-            continue;
+    for (kv_type kv = KV_F16; kv <= KV_INT8; kv++) {
+        for (size_t level = 0; level < 3; level++) {
+            cr_assert_eq(cpu_limit(levels[level], NULL), MOESAIC_OK);
+            struct golden_run run = run_of(models[*index], (struct golden_setup){.kv = kv}, ids, 40, 33);
+            if (level == 0) {
+                first = run;
+                continue;
+            }
+            assert_same_run(&first, &run, levels[level]);
+            golden_run_done(&run);
         }
-        assert_same_run(&first, &run, levels[level]);
-        golden_run_done(&run);
+        golden_run_done(&first);
     }
-    golden_run_done(&first);
 }
 
 /* More positions than a segment: narrow steps of several threads split a sequence, one thread and wide steps do not. */

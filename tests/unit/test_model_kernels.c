@@ -99,6 +99,34 @@ Test(kernels, narrowing_has_the_same_bits_on_every_isa) {
         cr_assert_eq(a[i], half_from_float(x[i]), "%a narrows to %04x", x[i], a[i]);
 }
 
+/* Codes are the nearest, within 127, and repeat on every ISA; what has no scale says so. */
+Test(kernels, quantizing_has_the_same_bits_on_every_isa) {
+    struct isa list[2];
+    int8_t a[1008], b[1008];
+    for (size_t i = 0, n = isas(list); i < n; i++) {
+        EACH_COUNT(count) {
+            size_t padded = (*count + 15) / 16 * 16;
+            for (int round = -130; round < 128; round += 3) {
+                fill(x, *count, ldexpf(1, round));
+                float scale = model_kernels_ref.quantize(x, *count, a);
+                float isa_scale = list[i].model->quantize(x, *count, b);
+                same(list[i].name, "quantize's scale", *count, &scale, &isa_scale, sizeof scale);
+                same(list[i].name, "quantize", *count, a, b, padded);
+                for (size_t k = 0; scale > 0 && k < padded; k++)
+                    cr_assert_leq(fabs((k < *count ? (double)x[k] : 0) - (double)a[k] * (double)scale),
+                                  0.50001 * (double)scale);
+            }
+            for (int kind = 0; kind < 3; kind++) {
+                x[*count - 1] = kind == 0 ? NAN : kind == 1 ? INFINITY : -INFINITY;
+                cr_assert(isnan(list[i].model->quantize(x, *count, b)));
+                cr_assert(isnan(model_kernels_ref.quantize(x, *count, a)));
+                same(list[i].name, "quantize of a bad row", *count, a, b, padded);
+                cr_assert_eq(a[0], 0);
+            }
+        }
+    }
+}
+
 Test(kernels, finite_sees_what_is_not) {
     struct isa list[3];
     size_t n = isas(list);
@@ -135,10 +163,19 @@ static void check_values(const struct isa *isa, kv_type type, const void *values
     }
 }
 
+/* A run of INT8 keys or values: random codes and scales. */
+static void make_int8(const float *from, size_t width, int8_t *run) {
+    for (size_t i = 0; i < width * KV_BLOCK_TOKENS; i++)
+        run[i] = (int8_t)(from[i] * 42);
+    for (size_t t = 0; t < KV_BLOCK_TOKENS; t++)
+        kv_scales(run, width)[t] = ldexpf(1.0f + from[t] / 8, (int)(t % 9) - 6);
+}
+
 Test(kernels, attention_has_the_same_bits_on_every_isa) {
     struct isa list[2];
     static float block[112 * KV_BLOCK_TOKENS];
     static uint16_t half[112 * KV_BLOCK_TOKENS];
+    static _Alignas(64) int8_t codes[(112 + sizeof(float)) * KV_BLOCK_TOKENS];
     fill(block, sizeof block / sizeof *block, 3);
     for (size_t i = 0; i < sizeof block / sizeof *block; i++)
         half[i] = half_from_float(block[i]);
@@ -151,6 +188,9 @@ Test(kernels, attention_has_the_same_bits_on_every_isa) {
                 check_scores(&list[i], KV_F16, half, rows, head_dim);
                 check_values(&list[i], KV_F32, block, rows, head_dim);
                 check_values(&list[i], KV_F16, half, rows, head_dim);
+                make_int8(block, head_dim, codes);
+                check_scores(&list[i], KV_INT8, codes, rows, head_dim - rows % 3);
+                check_values(&list[i], KV_INT8, codes, rows, head_dim);
             }
         }
     }

@@ -42,8 +42,10 @@ int cli_kv(moesaic_kv_type fallback, moesaic_kv_type *ret_kv) {
         *ret_kv = MOESAIC_KV_F32;
     else if (!strcmp(cli_common.kv, "f16"))
         *ret_kv = MOESAIC_KV_F16;
+    else if (!strcmp(cli_common.kv, "int8"))
+        *ret_kv = MOESAIC_KV_INT8;
     else
-        return cli_usage("--kv: '%s' is neither f32 nor f16", cli_common.kv);
+        return cli_usage("--kv: '%s' is not one of f32, f16, int8", cli_common.kv);
     return EXIT_DONE;
 }
 

@@ -13,7 +13,7 @@ struct cli_common cli_common;
 static const struct option_spec common_options[] = {
     {"json", 0, OPTION_FLAG, NULL, "print JSON on standard output and nothing else there", &cli_common.json},
     {"threads", 't', OPTION_INT, "N", "threads of the engine; 0: one per physical core", &cli_common.threads, 0, 1024},
-    {"kv", 0, OPTION_TEXT, "TYPE", "type of the KV cache: f32 or f16", &cli_common.kv},
+    {"kv", 0, OPTION_TEXT, "TYPE", "type of the KV cache: f32, f16 or int8", &cli_common.kv},
     {"isa", 0, OPTION_TEXT, "LEVEL", "use no newer instructions than: scalar, avx2, avxvnni, avx512, avx512vnni, ...",
      &cli_common.isa},
     {"plan", 0, OPTION_TEXT, "FILE", "placement plan of 'moesaic place'; none: leave experts where they are mapped",

@@ -72,6 +72,22 @@ static void narrow(const float *x, size_t count, uint16_t *out) {
     }
 }
 
+/* 127 / largest rounds to a factor that takes no value beyond 127.00002, and so no code beyond 127. */
+static float quantize(const float *x, size_t count, int8_t *codes) {
+    const lanes zero = lanes_set(0.0f);
+    lanes largest = zero;
+    for (size_t i = 0; i < count; i += LANES) {
+        lanes v = load_some(x + i, count - i);
+        largest = lanes_max(largest, lanes_max(v, lanes_sub(zero, v)));
+    }
+    float limit = lanes_largest(largest), bad = finite_sum(x, count);
+    bool usable = bad == 0.0f && limit >= 0x1p-120f;
+    const lanes inverse = lanes_set(usable ? 127.0f / limit : 0.0f);
+    for (size_t i = 0; i < count; i += LANES)
+        lanes_store_i8(codes + i, usable ? lanes_mul(load_some(x + i, count - i), inverse) : zero);
+    return usable ? limit / 127.0f : bad;
+}
+
 static void scale(float *x, float factor, size_t count) {
     const lanes f = lanes_set(factor);
     for (size_t i = 0; i < count; i += LANES)
@@ -82,9 +98,28 @@ static void scale(float *x, float factor, size_t count) {
 
 static inline lanes load_f32(const void *base, size_t at) { return lanes_load((const float *)base + at); }
 static inline lanes load_f16(const void *base, size_t at) { return lanes_load_f16((const uint16_t *)base + at); }
+static inline lanes load_int8(const void *base, size_t at) { return lanes_load_i8((const int8_t *)base + at); }
+
+/* What scores, and weights of values, are multiplied by beside the numbers stored: the scales of the tokens. */
+static inline lanes factors_f32(const void *run, size_t width, size_t at, float factor) {
+    (void)run, (void)width, (void)at;
+    return lanes_set(factor);
+}
+#define factors_f16 factors_f32
+static inline lanes factors_int8(const void *run, size_t width, size_t at, float factor) {
+    return lanes_mul(lanes_set(factor), lanes_load(kv_scales(run, width) + at));
+}
+static inline float weight_f32(const void *run, size_t width, size_t at, float weight) {
+    (void)run, (void)width, (void)at;
+    return weight;
+}
+#define weight_f16 weight_f32
+static inline float weight_int8(const void *run, size_t width, size_t at, float weight) {
+    return weight * kv_scales(run, width)[at];
+}
 
 /* One register tile of scores: `rows` x `cols` vectors, both constants where this is inlined. */
-#define SCORES_TILE(load, rows, cols)                                                                                  \
+#define SCORES_TILE(type, rows, cols)                                                                                  \
     do {                                                                                                               \
         lanes sum[rows][cols];                                                                                         \
         for (int r = 0; r < rows; r++)                                                                                 \
@@ -93,7 +128,7 @@ static inline lanes load_f16(const void *base, size_t at) { return lanes_load_f1
         for (size_t d = 0; d < head_dim; d++) {                                                                        \
             lanes key[cols];                                                                                           \
             for (int c = 0; c < cols; c++)                                                                             \
-                key[c] = load(keys, d * KV_BLOCK_TOKENS + (col + (size_t)c) * LANES);                                  \
+                key[c] = load_##type(keys, d * KV_BLOCK_TOKENS + (col + (size_t)c) * LANES);                           \
             for (int r = 0; r < rows; r++) {                                                                           \
                 lanes query = lanes_set(q[(row + (size_t)r) * q_stride + d]);                                          \
                 for (int c = 0; c < cols; c++)                                                                         \
@@ -103,30 +138,33 @@ static inline lanes load_f16(const void *base, size_t at) { return lanes_load_f1
         for (int r = 0; r < rows; r++)                                                                                 \
             for (int c = 0; c < cols; c++)                                                                             \
                 lanes_store(s + (row + (size_t)r) * KV_BLOCK_TOKENS + (col + (size_t)c) * LANES,                       \
-                            lanes_mul(sum[r][c], lanes_set(factor)));                                                  \
+                            lanes_mul(sum[r][c], factors_##type(keys, width, (col + (size_t)c) * LANES, factor)));     \
     } while (0)
 
-#define SCORES(name, load)                                                                                             \
-    static void name(const float *q, size_t q_stride, size_t rows, const void *keys, size_t head_dim,                  \
-                     size_t col_begin, size_t col_end, float factor, float *s) {                                       \
+#define SCORES(type)                                                                                                   \
+    static void scores_##type(const float *q, size_t q_stride, size_t rows, const void *keys, size_t head_dim,         \
+                              size_t col_begin, size_t col_end, float factor, float *s) {                              \
+        const size_t width = (head_dim + LANES - 1) / LANES * LANES;                                                   \
+        (void)width;                                                                                                   \
         size_t row = 0;                                                                                                \
         for (; row + LANES_TILE_ROWS <= rows; row += LANES_TILE_ROWS) {                                                \
             size_t col = col_begin;                                                                                    \
             for (; col + LANES_TILE_COLS <= col_end; col += LANES_TILE_COLS)                                           \
-                SCORES_TILE(load, LANES_TILE_ROWS, LANES_TILE_COLS);                                                   \
+                SCORES_TILE(type, LANES_TILE_ROWS, LANES_TILE_COLS);                                                   \
             for (; col < col_end; col++)                                                                               \
-                SCORES_TILE(load, LANES_TILE_ROWS, 1);                                                                 \
+                SCORES_TILE(type, LANES_TILE_ROWS, 1);                                                                 \
         }                                                                                                              \
         for (; row < rows; row++) {                                                                                    \
             size_t col = col_begin;                                                                                    \
             for (; col + LANES_TILE_COLS <= col_end; col += LANES_TILE_COLS)                                           \
-                SCORES_TILE(load, 1, LANES_TILE_COLS);                                                                 \
+                SCORES_TILE(type, 1, LANES_TILE_COLS);                                                                 \
             for (; col < col_end; col++)                                                                               \
-                SCORES_TILE(load, 1, 1);                                                                               \
+                SCORES_TILE(type, 1, 1);                                                                               \
         }                                                                                                              \
     }
-SCORES(scores_f32, load_f32)
-SCORES(scores_f16, load_f16)
+SCORES(f32)
+SCORES(f16)
+SCORES(int8)
 
 static float softmax(float *s, size_t begin, size_t end, float *io_max, float *io_sum) {
     const lanes lowest = lanes_set(-INFINITY), zero = lanes_set(0.0f);
@@ -151,7 +189,7 @@ static float softmax(float *s, size_t begin, size_t end, float *io_max, float *i
     return rescale;
 }
 
-#define VALUES_TILE(load, rows, cols)                                                                                  \
+#define VALUES_TILE(type, rows, cols)                                                                                  \
     do {                                                                                                               \
         lanes sum[rows][cols];                                                                                         \
         for (int r = 0; r < rows; r++)                                                                                 \
@@ -160,9 +198,9 @@ static float softmax(float *s, size_t begin, size_t end, float *io_max, float *i
         for (size_t t = begin; t < end; t++) {                                                                         \
             lanes value[cols];                                                                                         \
             for (int c = 0; c < cols; c++)                                                                             \
-                value[c] = load(v, t * width + d + (size_t)c * LANES);                                                 \
+                value[c] = load_##type(v, t * width + d + (size_t)c * LANES);                                          \
             for (int r = 0; r < rows; r++) {                                                                           \
-                lanes weight = lanes_set(p[(row + (size_t)r) * KV_BLOCK_TOKENS + t]);                                  \
+                lanes weight = lanes_set(weight_##type(v, width, t, p[(row + (size_t)r) * KV_BLOCK_TOKENS + t]));      \
                 for (int c = 0; c < cols; c++)                                                                         \
                     sum[r][c] = lanes_fma(weight, value[c], sum[r][c]);                                                \
             }                                                                                                          \
@@ -172,28 +210,29 @@ static float softmax(float *s, size_t begin, size_t end, float *io_max, float *i
                 lanes_store(acc + (row + (size_t)r) * acc_stride + d + (size_t)c * LANES, sum[r][c]);                  \
     } while (0)
 
-#define VALUES(name, load)                                                                                             \
-    static void name(const float *p, size_t rows, const void *v, size_t begin, size_t end, size_t width, float *acc,   \
-                     size_t acc_stride) {                                                                              \
+#define VALUES(type)                                                                                                   \
+    static void values_##type(const float *p, size_t rows, const void *v, size_t begin, size_t end, size_t width,      \
+                              float *acc, size_t acc_stride) {                                                         \
         enum { WIDE = LANES_TILE_COLS * LANES };                                                                       \
         size_t row = 0;                                                                                                \
         for (; row + LANES_TILE_ROWS <= rows; row += LANES_TILE_ROWS) {                                                \
             size_t d = 0;                                                                                              \
             for (; d + WIDE <= width; d += WIDE)                                                                       \
-                VALUES_TILE(load, LANES_TILE_ROWS, LANES_TILE_COLS);                                                   \
+                VALUES_TILE(type, LANES_TILE_ROWS, LANES_TILE_COLS);                                                   \
             for (; d < width; d += LANES)                                                                              \
-                VALUES_TILE(load, LANES_TILE_ROWS, 1);                                                                 \
+                VALUES_TILE(type, LANES_TILE_ROWS, 1);                                                                 \
         }                                                                                                              \
         for (; row < rows; row++) {                                                                                    \
             size_t d = 0;                                                                                              \
             for (; d + WIDE <= width; d += WIDE)                                                                       \
-                VALUES_TILE(load, 1, LANES_TILE_COLS);                                                                 \
+                VALUES_TILE(type, 1, LANES_TILE_COLS);                                                                 \
             for (; d < width; d += LANES)                                                                              \
-                VALUES_TILE(load, 1, 1);                                                                               \
+                VALUES_TILE(type, 1, 1);                                                                               \
         }                                                                                                              \
     }
-VALUES(values_f32, load_f32)
-VALUES(values_f16, load_f16)
+VALUES(f32)
+VALUES(f16)
+VALUES(int8)
 
 static void join(float *acc, float *io_max, float *io_sum, const float *part, float part_max, float part_sum,
                  size_t count) {
@@ -217,9 +256,10 @@ const struct model_kernels KERNELS = {
     .finite = finite_sum,
     .sigmoid = sigmoid,
     .narrow = narrow,
-    .scores = {[KV_F32] = scores_f32, [KV_F16] = scores_f16},
+    .quantize = quantize,
+    .scores = {[KV_F32] = scores_f32, [KV_F16] = scores_f16, [KV_INT8] = scores_int8},
     .softmax = softmax,
-    .values = {[KV_F32] = values_f32, [KV_F16] = values_f16},
+    .values = {[KV_F32] = values_f32, [KV_F16] = values_f16, [KV_INT8] = values_int8},
     .scale = scale,
     .join = join,
 };

@@ -23,21 +23,24 @@ struct model_kernels {
     /* x[i] = 1 / (1 + e^-x[i]) */
     void (*sigmoid)(float *x, size_t count);
     void (*narrow)(const float *x, size_t count, uint16_t *out); /* to FP16, nearest even */
+    /* INT8 codes of x, with zeros up to a multiple of 16; returns their scale, largest |x| / 127. A row with a value
+     * that is not finite has the scale NaN and codes 0; one that is 0 throughout (or under 2^-120) the scale 0. */
+    float (*quantize)(const float *x, size_t count, int8_t *codes);
 
     /* Scores of `rows` (<= ATTENTION_TILE_ROWS) queries against the tokens [16 col_begin, 16 col_end) of a block:
      * s[row * 64 + t] = scale * sum over d, ascending, of q[row * q_stride + d] * keys[d * 64 + t]. Indexed by
-     * kv_type. */
-    void (*scores[2])(const float *q, size_t q_stride, size_t rows, const void *keys, size_t head_dim, size_t col_begin,
-                      size_t col_end, float scale, float *s);
+     * kv_type; of KV_INT8 `scale` is first multiplied by the token's. */
+    void (*scores[KV_TYPES])(const float *q, size_t q_stride, size_t rows, const void *keys, size_t head_dim,
+                             size_t col_begin, size_t col_end, float scale, float *s);
     /* One block of the online softmax of one row: of s[begin .. end), the tokens that the row may see, takes the
      * maximum into *io_max, leaves e^(s - max) there and 0 in the other columns of [16 * (begin / 16), end rounded up),
      * adds their sum to *io_sum after rescaling it, and returns that factor, by which the row's values are to be
      * scaled. */
     float (*softmax)(float *s, size_t begin, size_t end, float *io_max, float *io_sum);
     /* acc[row * acc_stride + d] += sum over t in [begin, end), ascending, of p[row * 64 + t] * values[t * width + d];
-     * width is a multiple of 16. */
-    void (*values[2])(const float *p, size_t rows, const void *values, size_t begin, size_t end, size_t width,
-                      float *acc, size_t acc_stride);
+     * width is a multiple of 16. Of KV_INT8 p is first multiplied by the token's scale. */
+    void (*values[KV_TYPES])(const float *p, size_t rows, const void *values, size_t begin, size_t end, size_t width,
+                             float *acc, size_t acc_stride);
     void (*scale)(float *x, float factor, size_t count); /* x[i] *= factor; count is a multiple of 16 */
     /* Joins two parts of a softmax: acc[i] = part[i] * f_part + acc[i] * f_acc with the factors e^(max - joint max);
      * likewise the sums; *io_max becomes the joint maximum. */
