@@ -235,3 +235,10 @@ void free(void *block) {
     block_remove(block);
     real.free(block);
 }
+
+/* LeakSanitizer asks this: glibc's dlopen, which hwloc and OpenMP call, forgets a list of libraries when its second
+ * allocation fails. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) {
+    return "leak:_dl_map_object_deps\n";
+}
