@@ -149,25 +149,34 @@ void saliency_keep(const double *scores, size_t experts, size_t keep, uint8_t *r
 
 /* ---- recovery: a target that makes up for what came before ------------------------------------------------------- */
 
-/* How the inputs x of a matrix have drifted from those f of the uncompressed model at the same tokens: with y and z the
- * weighted floats of x and f - x, the sum of z yᵀ, in the same order of terms as the Hessian. */
+/* How something the model computes (x, of `rows` channels) has drifted from what the uncompressed model has there (f)
+ * at the same tokens, as far as the inputs y of a matrix know of it: with z and v the weighted floats of f - x and y,
+ * the sum of z vᵀ, in the same order of terms as the Hessian. For the drift of the matrix's own inputs y is x. */
 struct calib_drift {
-    size_t cols;
-    double *moment; /* [cols, cols] row i: channel i of f - x, column j: channel j of x */
+    size_t rows, cols;
+    double *moment; /* [rows, cols] */
 };
 /* MOESAIC_E_USAGE as calib_stats_create, MOESAIC_E_MEMORY. */
-moesaic_status calib_drift_create(size_t cols, struct calib_drift **ret_drift, moesaic_error *error);
+moesaic_status calib_drift_create(size_t rows, size_t cols, struct calib_drift **ret_drift, moesaic_error *error);
 void calib_drift_destroy(struct calib_drift *drift); /* accepts NULL */
-/* Adds row t of `full` and of x (both [tokens, cols], row stride `stride` floats) with weights[t] (NULL: 1) to the rows
- * [band_begin, band_end) of the moment. Threads may add disjoint bands at the same time. About 600 KiB of stack. */
-void calib_drift_add(struct calib_drift *drift, const float *full, const float *x, size_t stride, const float *weights,
-                     size_t tokens, size_t band_begin, size_t band_end);
-/* The matrix that, given the drifted inputs, comes nearest to what w [rows, cols] made of the full model's:
- * ret_w = w + w D (H + λI)^-1 with D the drift's moment and λ the damping (0: the default) times the mean of H's
- * diagonal. Compress ret_w in place of w. ret_w may be w. A copy of w when no token came. MOESAIC_E_USAGE,
- * MOESAIC_E_NONFINITE, MOESAIC_E_MEMORY. */
+/* The rows of what is observed, each with its stride in floats. */
+struct drift_rows {
+    const float *full, *x, *y; /* x NULL: zeros */
+    size_t full_stride, x_stride, y_stride;
+    const float *weights; /* NULL: 1 */
+    size_t count;
+};
+/* Adds them to the rows [band_begin, band_end) of the moment. Threads may add disjoint bands at the same time. About
+ * 600 KiB of stack. */
+void calib_drift_add(struct calib_drift *drift, const struct drift_rows *rows, size_t band_begin, size_t band_end);
+/* The matrix that, given the drifted inputs, comes nearest to what w [rows, cols] made of the full model's, and makes
+ * up for what is missing beside its output: ret_w = w + (w D + R) (H + λI)^-1 with D the moment of the inputs' drift
+ * [cols, cols], R that of the residual [rows, cols] to which the output is added (NULL: none), and λ the damping (0:
+ * the default) times the mean of H's diagonal. Compress ret_w in place of w. ret_w may be w. A copy of w when no token
+ * came. MOESAIC_E_USAGE, MOESAIC_E_NONFINITE, MOESAIC_E_MEMORY. */
 moesaic_status recover_target(const float *w, size_t rows, size_t cols, const struct calib_stats *stats,
-                              const struct calib_drift *drift, double damping, float *ret_w, moesaic_error *error);
+                              const struct calib_drift *drift, const struct calib_drift *residual, double damping,
+                              float *ret_w, moesaic_error *error);
 
 /* ---- low-rank compensation -------------------------------------------------------------------------------------- */
 

@@ -30,6 +30,7 @@ ROWS = {
     "INT4 g128 GPTQ": (["--quant", "gptq:int4-g128", *EXPERTS_ONLY], True, False),
     "INT3 g64 RTN": (["--quant", "rtn:int3-g64", *EXPERTS_ONLY], False, False),
     "INT3 g64 GPTQ": (["--quant", "gptq:int3-g64", *EXPERTS_ONLY], True, True),
+    "INT3 g64 GPTQ, recovered": (["--quant", "gptq:int3-g64", "--recover", *EXPERTS_ONLY], True, False),
     "INT2 g64 RTN": (["--quant", "rtn:int2-g64", *EXPERTS_ONLY], False, False),
     "INT2 g64 GPTQ": (["--quant", "gptq:int2-g64", *EXPERTS_ONLY], True, True),
     "magnitude 50 %": (["--prune", "magnitude:0.5", "--quant", "none", *EXPERTS_ONLY], False, False),
@@ -38,6 +39,8 @@ ROWS = {
     "magnitude 50 %, INT4 g64 RTN": (["--prune", "magnitude:0.5", "--quant", "rtn:int4-g64", *EXPERTS_ONLY], False, True),
     "Wanda 50 %, INT4 g64 GPTQ": (["--prune", "wanda:0.5", "--quant", "gptq:int4-g64", *EXPERTS_ONLY], True, False),
     "SparseGPT 50 %, INT4 g64 GPTQ": (["--prune", "sparsegpt:0.5", "--quant", "gptq:int4-g64", *EXPERTS_ONLY], True, True),
+    "SparseGPT 50 %, INT4 g64 GPTQ, recovered": (
+        ["--prune", "sparsegpt:0.5", "--quant", "gptq:int4-g64", "--recover", *EXPERTS_ONLY], True, False),
     "SparseGPT 4:8, INT4 g64 GPTQ": (["--prune", "sparsegpt:4:8", "--quant", "gptq:int4-g64", *EXPERTS_ONLY], True, False),
     "SparseGPT 2:4, INT4 g64 GPTQ": (["--prune", "sparsegpt:2:4", "--quant", "gptq:int4-g64", *EXPERTS_ONLY], True, False),
     "SparseGPT 4:8": (["--prune", "sparsegpt:4:8", "--quant", "none", *EXPERTS_ONLY], True, False),

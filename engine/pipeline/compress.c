@@ -68,7 +68,7 @@ static moesaic_status head_make(struct compressor *c, struct packed *ret_head, m
  * own layers once for it. */
 static moesaic_status tied_statistics(struct compressor *c, struct calib_stats **ret_stats, moesaic_error *error) {
     moesaic_status status = MOESAIC_OK;
-    calibrate_embed(c, &model_weights(c->model)->embedding);
+    calibrate_embed(c, &model_weights(c->model)->embedding, c->hidden);
     for (c->layer = 0; !status && c->layer < c->config->layers; c->layer++)
         status = calibrate_pass(c, NULL, CALIBRATE_LAYER, error);
     return status ? status : calibrate_head(c, ret_stats, error);
@@ -90,7 +90,9 @@ static moesaic_status embedding_make(struct compressor *c, uint32_t finished, mo
             status = write_embedding(c, error);
     }
     if (!status)
-        calibrate_embed(c, &c->embedding.weight);
+        calibrate_embed(c, &c->embedding.weight, c->hidden);
+    if (!status)
+        recover_embed(c);
     calib_stats_destroy(stats);
     return status;
 }

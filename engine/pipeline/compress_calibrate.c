@@ -27,6 +27,31 @@ static void add_body(struct team *team, unsigned thread, void *argument) {
     }
 }
 
+/* The same for a drift's rows. */
+struct drifting {
+    struct calib_drift *drift;
+    struct drift_rows rows;
+    _Atomic size_t taken;
+};
+
+static void drift_body(struct team *team, unsigned thread, void *argument) {
+    struct drifting *d = argument;
+    (void)team;
+    (void)thread;
+    for (size_t begin; (begin = CALIB_BAND * atomic_fetch_add(&d->taken, 1)) < d->drift->rows;)
+        calib_drift_add(d->drift, &d->rows, begin,
+                        begin + CALIB_BAND < d->drift->rows ? begin + CALIB_BAND : d->drift->rows);
+}
+
+/* The window's inputs x [rows, cols of the drift] against the checkpoint's. */
+static void drift_add(struct compressor *c, struct calib_drift *drift, forward_site site, const float *x, size_t rows) {
+    if (!drift)
+        return;
+    size_t cols = drift->cols;
+    struct drifting drifting = {drift, {c->full.seen[site] + c->first * cols, x, x, cols, cols, cols, NULL, rows}, 0};
+    team_run(c->team, drift_body, &drifting);
+}
+
 static void stats_add(struct compressor *c, struct calib_stats *stats, const float *x, size_t rows) {
     struct adding adding = {.stats = stats, .x = x, .rows = rows};
     team_run(c->team, add_body, &adding);
@@ -39,6 +64,10 @@ struct taps {
     calibrate_kind kind;
 };
 
+size_t calibrate_cols(const struct compressor *c, forward_site site) {
+    return site == FORWARD_SITE_OUTPUT ? (size_t)c->config->heads * c->config->head_dim : c->config->hidden;
+}
+
 static void rows_keep(float *to, size_t cols, const float *x, size_t rows, size_t stride) {
     for (size_t i = 0; i < rows; i++)
         memcpy(to + i * cols, x + i * stride, cols * sizeof *to);
@@ -48,7 +77,7 @@ static void tap_input(void *user, uint32_t layer, forward_site site, const float
                       size_t stride) {
     const struct taps *taps = user;
     struct compressor *c = taps->c;
-    size_t width = c->config->hidden, attended = (size_t)c->config->heads * c->config->head_dim;
+    size_t width = c->config->hidden, attended = calibrate_cols(c, FORWARD_SITE_OUTPUT);
     bool looks = taps->kind == CALIBRATE_LOOK;
     (void)layer;
     if (looks && site == FORWARD_SITE_ATTENTION)
@@ -57,6 +86,15 @@ static void tap_input(void *user, uint32_t layer, forward_site site, const float
         rows_keep(c->looked + c->window * width + first * attended, attended, x, rows, stride);
     else if (!looks && site == FORWARD_SITE_FFN)
         rows_keep(c->ffn_input + (c->first + first) * width, width, x, rows, stride);
+}
+
+static void tap_full(void *user, uint32_t layer, forward_site site, const float *x, size_t first, size_t rows,
+                     size_t stride) {
+    const struct taps *taps = user;
+    struct compressor *c = taps->c;
+    size_t cols = calibrate_cols(c, site);
+    (void)layer;
+    rows_keep(c->full.seen[site] + (c->first + first) * cols, cols, x, rows, stride);
 }
 
 static void tap_routing(void *user, uint32_t layer, const uint32_t *experts, const float *weights, size_t rows,
@@ -73,18 +111,23 @@ static moesaic_status window_run(struct compressor *c, const struct layer_weight
     static const forward_half halves[] = {[CALIBRATE_LOOK] = FORWARD_ATTENTION_HALF,
                                           [CALIBRATE_ATTEND] = FORWARD_ATTENTION_HALF,
                                           [CALIBRATE_FFN] = FORWARD_FFN_HALF,
-                                          [CALIBRATE_LAYER] = FORWARD_BOTH_HALVES};
+                                          [CALIBRATE_LAYER] = FORWARD_BOTH_HALVES,
+                                          [CALIBRATE_FULL_ATTEND] = FORWARD_ATTENTION_HALF,
+                                          [CALIBRATE_FULL_FFN] = FORWARD_FFN_HALF};
     struct forward_item item = {.context = c->context, .ids = c->ids + c->first, .count = rows};
     size_t width = c->config->hidden;
-    float *hidden = c->hidden + c->first * width;
+    bool full = kind >= CALIBRATE_FULL_ATTEND;
+    float *hidden = (full ? c->full.hidden : c->hidden) + c->first * width, *output = c->looked + c->window * width;
     if (kind == CALIBRATE_LOOK)
         hidden = memcpy(c->scratch, hidden, rows * width * sizeof *hidden);
-    moesaic_status status = forward_layer(c->in_shape ? c->reshaped : c->forward, c->layer, halves[kind], weights,
-                                          &item, 1, hidden, tap, error);
+    moesaic_status status = forward_layer(c->in_shape && !full ? c->reshaped : c->forward, c->layer, halves[kind],
+                                          weights, &item, 1, hidden, tap, error);
     if (status || kind != CALIBRATE_LOOK)
         return status;
     stats_add(c, c->attention, c->looked, rows);
-    stats_add(c, c->output, c->looked + c->window * width, rows);
+    stats_add(c, c->output, output, rows);
+    drift_add(c, c->full.attention_drift, FORWARD_SITE_ATTENTION, c->looked, rows);
+    drift_add(c, c->full.output_drift, FORWARD_SITE_OUTPUT, output, rows);
     return MOESAIC_OK;
 }
 
@@ -93,7 +136,9 @@ moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *
     struct taps taps = {c, kind};
     bool records = kind == CALIBRATE_ATTEND || kind == CALIBRATE_LAYER;
     const struct forward_tap tap = {.user = &taps,
-                                    .input = kind == CALIBRATE_FFN ? NULL : tap_input,
+                                    .input = kind == CALIBRATE_FULL_ATTEND                         ? tap_full
+                                             : kind == CALIBRATE_FFN || kind == CALIBRATE_FULL_FFN ? NULL
+                                                                                                   : tap_input,
                                     .routing = records ? tap_routing : NULL};
     moesaic_status status = MOESAIC_OK;
     for (c->first = 0; !status && c->first < c->tokens; c->first += c->window) {
@@ -105,9 +150,9 @@ moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *
     return status;
 }
 
-void calibrate_embed(struct compressor *c, const struct weight *embedding) {
+void calibrate_embed(const struct compressor *c, const struct weight *embedding, float *hidden) {
     for (size_t i = 0; i < c->tokens; i++)
-        weight_dequantize(embedding, (uint64_t)c->ids[i], (uint64_t)c->ids[i] + 1, c->hidden + i * c->config->hidden);
+        weight_dequantize(embedding, (uint64_t)c->ids[i], (uint64_t)c->ids[i] + 1, hidden + i * c->config->hidden);
 }
 
 moesaic_status calibrate_head(struct compressor *c, struct calib_stats **ret_stats, moesaic_error *error) {
@@ -172,11 +217,12 @@ moesaic_status calibrate_begin(struct compressor *c, const struct tokenizer *tok
     c->chosen = calloc(routed, sizeof *c->chosen);
     c->weights = calloc(routed, sizeof *c->weights);
     if (c->hidden && c->ffn_input && c->scratch && c->looked && c->chosen && c->weights)
-        return MOESAIC_OK;
+        return recover_begin(c, error);
     return status_no_memory(error, "calibration", 2 * states * sizeof *c->hidden + routed * 8);
 }
 
 void calibrate_end(struct compressor *c) {
+    recover_end(c);
     forward_destroy(c->forward);
     model_context_destroy(c->context);
     kv_pool_destroy(c->pool);

@@ -50,29 +50,54 @@ moesaic_status compress_jobs(struct compressor *c, size_t count,
     return c->status;
 }
 
+/* Compresses `source`, or with a drift what recovers its outputs in its place. */
+static moesaic_status matrix_make(const struct weight *source, const struct recipe_matrix *recipe, const uint8_t *mask,
+                                  const struct calib_stats *stats, const struct calib_drift *drift,
+                                  const struct calib_drift *residual, struct packed *ret, moesaic_error *error) {
+    struct packed target = {.weight = *source};
+    moesaic_status status = drift ? recover_make(source, stats, drift, residual, &target, error) : MOESAIC_OK;
+    if (!status)
+        status = packed_make(&target.weight, recipe, mask, stats, ret, error);
+    packed_done(&target);
+    return status;
+}
+
 /* ---- attention ------------------------------------------------------------------------------------------------------
  */
 
 static moesaic_status attention_job(struct compressor *c, size_t job, moesaic_error *error) {
     const struct layer_weights *old = &model_weights(c->model)->layers[c->layer];
     const struct weight *source[] = {&old->q, &old->k, &old->v, &old->o};
-    return packed_make(source[job], &c->recipe.attention, NULL, job == 3 ? c->output : c->attention, &c->matrices[job],
-                       error);
+    return matrix_make(source[job], &c->recipe.attention, NULL, job == 3 ? c->output : c->attention,
+                       job == 3 ? c->full.output_drift : c->full.attention_drift, NULL, &c->matrices[job], error);
+}
+
+static moesaic_status attention_statistics(struct compressor *c, moesaic_error *error) {
+    const struct recipe_matrix *recipe = &c->recipe.attention;
+    size_t width = c->config->hidden, attended = (size_t)c->config->heads * c->config->head_dim;
+    bool recovers = c->full.beside && recipe_changes(recipe), hessian = recovers || recipe_wants_hessian(recipe);
+    moesaic_status status = MOESAIC_OK;
+    if (!hessian && !recipe_wants_activations(recipe))
+        return MOESAIC_OK;
+    status = calib_stats_create(width, hessian, &c->attention, error);
+    if (!status)
+        status = calib_stats_create(attended, hessian, &c->output, error);
+    if (!status && recovers)
+        status = calib_drift_create(width, width, &c->full.attention_drift, error);
+    if (!status && recovers)
+        status = calib_drift_create(attended, attended, &c->full.output_drift, error);
+    return status ? status : calibrate_pass(c, NULL, CALIBRATE_LOOK, error);
 }
 
 static moesaic_status attention_compress(struct compressor *c, moesaic_error *error) {
-    bool looks = recipe_wants_activations(&c->recipe.attention), hessian = recipe_wants_hessian(&c->recipe.attention);
-    moesaic_status status = MOESAIC_OK;
-    if (looks)
-        status = calib_stats_create(c->config->hidden, hessian, &c->attention, error);
-    if (looks && !status)
-        status = calib_stats_create((size_t)c->config->heads * c->config->head_dim, hessian, &c->output, error);
-    if (looks && !status)
-        status = calibrate_pass(c, NULL, CALIBRATE_LOOK, error);
+    moesaic_status status = attention_statistics(c, error);
     if (!status)
         status = compress_jobs(c, 4, attention_job, error);
-    calib_stats_destroy(c->attention);
+    calib_drift_destroy(c->full.output_drift);
+    calib_drift_destroy(c->full.attention_drift);
     calib_stats_destroy(c->output);
+    calib_stats_destroy(c->attention);
+    c->full.attention_drift = c->full.output_drift = NULL;
     c->attention = c->output = NULL;
     struct layer_weights *new = &c->new_layer;
     new->q = c->matrices[0].weight;
@@ -151,6 +176,14 @@ void reached_done(struct reached *r) {
     *r = (struct reached){0};
 }
 
+/* A feed-forward of the layer in its new form. */
+static struct ffn_weights *ffn_target(struct compressor *c, uint32_t expert) {
+    if (!c->config->layer[c->layer].moe)
+        return &c->new_layer.dense;
+    return expert == c->config->experts ? &c->new_layer.shared : &c->new_layer.experts[expert];
+}
+
+/* The same of the checkpoint. */
 const struct ffn_weights *ffn_source(const struct compressor *c, uint32_t expert) {
     const struct layer_weights *old = &model_weights(c->model)->layers[c->layer];
     if (!c->config->layer[c->layer].moe)
@@ -183,7 +216,8 @@ moesaic_status inner_collect(const struct compressor *c, const struct ffn_weight
 /* One of the three matrices (0 gate, 1 up, 2 down) of a feed-forward, by its mask where there are masks. */
 static moesaic_status ffn_pack(const struct compressor *c, const struct recipe_matrix *recipe, uint32_t expert,
                                int which, const struct weight *source, const struct calib_stats *stats,
-                               struct packed *ret, moesaic_error *error) {
+                               const struct calib_drift *drift, const struct calib_drift *residual, struct packed *ret,
+                               moesaic_error *error) {
     const struct model_config *config = model_config(c->model);
     uint32_t number = expert == c->config->experts ? config->experts : c->kept[expert];
     const uint8_t *mask = NULL;
@@ -191,41 +225,87 @@ static moesaic_status ffn_pack(const struct compressor *c, const struct recipe_m
     char name[160];
     if (c->masks && recipe->prune != PRUNE_NONE)
         status = mask_find(c, ffn_tensor_name(config, c->layer, number, which, name), source, &mask, error);
-    return status ? status : packed_make(source, recipe, mask, stats, ret, error);
+    return status ? status : matrix_make(source, recipe, mask, stats, drift, residual, ret, error);
+}
+
+/* One feed-forward at work. */
+struct fitting {
+    const struct compressor *c;
+    const struct recipe_matrix *recipe;
+    uint32_t expert;
+    const struct ffn_weights *old; /* what is compressed: the checkpoint's, or with fewer neurons */
+    const struct reached *reached;
+    bool looks, hessian, recovers;
+};
+
+static struct fitting fitting_of(const struct compressor *c, const struct recipe_matrix *recipe, uint32_t expert,
+                                 const struct reached *reached) {
+    struct fitting f = {.c = c, .recipe = recipe, .expert = expert, .old = ffn_source(c, expert), .reached = reached};
+    f.recovers = c->full.beside && recipe_changes(recipe);
+    f.hessian = f.recovers || recipe_wants_hessian(recipe);
+    f.looks = f.hessian || recipe_wants_activations(recipe);
+    return f;
+}
+
+static moesaic_status inputs_compress(const struct fitting *f, struct packed_ffn *ffn, moesaic_error *error) {
+    const struct compressor *c = f->c;
+    const struct reached *r = f->reached;
+    struct calib_stats *stats = NULL;
+    struct calib_drift *drift = NULL;
+    moesaic_status status = MOESAIC_OK;
+    if (f->looks)
+        status = calib_stats_create(f->old->gate.cols, f->hessian, &stats, error);
+    if (!status && f->looks)
+        calib_add(stats, c->ffn_input, c->config->hidden, r->token, r->weight, r->count, 0, stats->cols);
+    if (!status && f->recovers)
+        status = recover_inputs(c, r, &drift, error);
+    if (!status)
+        status = ffn_pack(c, f->recipe, f->expert, 0, &f->old->gate, stats, drift, NULL, &ffn->gate, error);
+    if (!status)
+        status = ffn_pack(c, f->recipe, f->expert, 1, &f->old->up, stats, drift, NULL, &ffn->up, error);
+    calib_drift_destroy(drift);
+    calib_stats_destroy(stats);
+    return status;
+}
+
+/* With the compressed gate and up. */
+static moesaic_status down_compress(const struct fitting *f, struct packed_ffn *ffn, moesaic_error *error) {
+    const struct ffn_weights *old = f->old;
+    const struct ffn_weights new = {ffn->gate.weight, ffn->up.weight, old->down, old->gate_bias, old->up_bias, NULL};
+    bool routed = f->c->config->layer[f->c->layer].moe, shared = routed && f->expert == f->c->config->experts;
+    struct calib_stats *stats = NULL;
+    struct calib_drift *drift = NULL, *residual = NULL;
+    moesaic_status status = MOESAIC_OK;
+    if (f->looks)
+        status = calib_stats_create(old->down.cols, f->hessian, &stats, error);
+    if (!status && f->looks)
+        status = inner_collect(f->c, &new, f->reached, stats, error);
+    if (!status && f->recovers)
+        status = recover_inner(f->c, old, &new, f->reached, routed, &drift, shared ? NULL : &residual, error);
+    if (!status)
+        status = ffn_pack(f->c, f->recipe, f->expert, 2, &old->down, stats, drift, residual, &ffn->down, error);
+    calib_drift_destroy(residual);
+    calib_drift_destroy(drift);
+    calib_stats_destroy(stats);
+    return status;
 }
 
 moesaic_status ffn_compress(const struct compressor *c, const struct recipe_matrix *recipe, uint32_t expert,
-                            const struct reached *r, struct packed_ffn *ffn, moesaic_error *error) {
-    const struct ffn_weights *old = ffn_source(c, expert);
-    bool looks = recipe_wants_activations(recipe), hessian = recipe_wants_hessian(recipe);
+                            const struct reached *reached, struct packed_ffn *ffn, moesaic_error *error) {
+    struct fitting f = fitting_of(c, recipe, expert, reached);
     struct narrowed narrowed = {0};
-    struct calib_stats *in = NULL, *inner = NULL;
-    moesaic_status status = MOESAIC_OK;
     bool narrows = reshape_narrows(c) && expert < c->config->experts;
-    if (narrows)
-        status = narrowed_make(c, old, r, &narrowed, error);
-    if (narrows)
-        old = &narrowed.weights;
-    if (!status && looks)
-        status = calib_stats_create(old->gate.cols, hessian, &in, error);
-    if (!status && looks)
-        calib_add(in, c->ffn_input, c->config->hidden, r->token, r->weight, r->count, 0, in->cols);
+    moesaic_status status = MOESAIC_OK;
+    if (narrows) {
+        status = narrowed_make(c, f.old, reached, &narrowed, error);
+        f.old = &narrowed.weights;
+    }
     if (!status)
-        status = ffn_pack(c, recipe, expert, 0, &old->gate, in, &ffn->gate, error);
+        status = inputs_compress(&f, ffn, error);
     if (!status)
-        status = ffn_pack(c, recipe, expert, 1, &old->up, in, &ffn->up, error);
-    calib_stats_destroy(in);
-    if (!status && looks)
-        status = calib_stats_create(old->down.cols, hessian, &inner, error);
-    /* With the compressed gate and up. */
-    struct ffn_weights new = {ffn->gate.weight, ffn->up.weight, old->down, old->gate_bias, old->up_bias, NULL};
-    if (!status && looks)
-        status = inner_collect(c, &new, r, inner, error);
-    if (!status)
-        status = ffn_pack(c, recipe, expert, 2, &old->down, inner, &ffn->down, error);
+        status = down_compress(&f, ffn, error);
     if (!status && narrows)
         status = narrowed_take(&narrowed, ffn, error);
-    calib_stats_destroy(inner);
     narrowed_done(&narrowed);
     return status;
 }
@@ -293,10 +373,7 @@ static moesaic_status ffns_compress(struct compressor *c, moesaic_error *error) 
     moesaic_status status = compress_jobs(c, ffn_jobs(c), ffn_job, error);
     for (size_t job = 0; !status && job < ffn_jobs(c); job++) {
         uint32_t expert = ffn_of_job(c, job);
-        struct ffn_weights *new = !c->config->layer[c->layer].moe ? &c->new_layer.dense
-                                  : expert == c->config->experts  ? &c->new_layer.shared
-                                                                  : &c->new_layer.experts[expert];
-        ffn_use(new, &c->ffn[expert]);
+        ffn_use(ffn_target(c, expert), &c->ffn[expert]);
         part_record(c, expert);
     }
     return status;
@@ -335,6 +412,8 @@ static void layer_end(struct compressor *c) {
 moesaic_status compress_layer(struct compressor *c, moesaic_error *error) {
     moesaic_status status = layer_begin(c, error);
     if (!status)
+        status = recover_attend(c, error);
+    if (!status)
         status = attention_compress(c, error);
     if (!status)
         status = calibrate_pass(c, &c->new_layer, CALIBRATE_ATTEND, error);
@@ -343,6 +422,8 @@ moesaic_status compress_layer(struct compressor *c, moesaic_error *error) {
     if (!status)
         status = ffns_compress(c, error);
     c->in_shape = c->shape != NULL;
+    if (!status)
+        status = recover_ffn(c, error);
     if (!status)
         status = calibrate_pass(c, &c->new_layer, CALIBRATE_FFN, error);
     if (!status)
@@ -374,15 +455,15 @@ moesaic_status resume_layer(struct compressor *c, moesaic_error *error) {
     for (size_t job = 0; !status && job < ffn_jobs(c); job++) {
         uint32_t expert = ffn_of_job(c, job);
         struct packed_ffn *f = &c->ffn[expert];
-        struct ffn_weights *w = !c->config->layer[c->layer].moe ? &new->dense
-                                : expert == c->config->experts  ? &new->shared
-                                                                : &new->experts[expert];
+        struct ffn_weights *w = ffn_target(c, expert);
         struct packed *packed[] = {&f->gate, &f->up, &f->down};
         struct weight *weight[] = {&w->gate, &w->up, &w->down};
         for (int i = 0; !status && i < 3; i++)
             status = matrix_back(c, ffn_tensor_name(c->config, c->layer, expert, i, name), packed[i], weight[i], error);
     }
     c->in_shape = c->shape != NULL;
+    if (!status)
+        status = recover_layer(c, error);
     if (!status)
         status = calibrate_pass(c, new, CALIBRATE_LAYER, error);
     layer_end(c);

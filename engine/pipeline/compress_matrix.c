@@ -154,6 +154,16 @@ moesaic_status packed_make(const struct weight *source, const struct recipe_matr
     return status;
 }
 
+struct weight floats_weight(const float *values, size_t rows, size_t cols) {
+    return (struct weight){.format = FORMAT_F32,
+                           .layout = LAYOUT_ROWS,
+                           .rows = rows,
+                           .cols = cols,
+                           .data = (const uint8_t *)values,
+                           .bytes = rows * cols * sizeof *values,
+                           .factor = 1};
+}
+
 void packed_done(struct packed *packed) {
     free(packed->memory);
     *packed = (struct packed){0};

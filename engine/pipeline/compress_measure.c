@@ -74,13 +74,7 @@ static void trial_free(struct trial *t) {
 static moesaic_status trial_run(struct trial *t, const struct ffn_weights *weights, float *out, moesaic_error *error) {
     size_t rows = t->held.count, hidden = t->c->config->hidden, inner = weights->down.cols;
     const struct activations x = {.values = t->inner, .tokens = rows, .cols = inner, .stride = inner};
-    struct weight down = {.format = FORMAT_F32,
-                          .layout = LAYOUT_ROWS,
-                          .rows = hidden,
-                          .cols = inner,
-                          .data = (const uint8_t *)t->down,
-                          .bytes = hidden * inner * sizeof *t->down,
-                          .factor = 1};
+    struct weight down = floats_weight(t->down, hidden, inner);
     moesaic_status status =
         expert_ffn_inner(weights, t->c->config->activation, t->x, rows, hidden, inner, t->inner, error);
     if (status)
@@ -161,7 +155,7 @@ static void layer_scale(struct compressor *c) {
 
 moesaic_status budget_measure(struct compressor *c, moesaic_error *error) {
     moesaic_status status = MOESAIC_OK;
-    calibrate_embed(c, &model_weights(c->model)->embedding);
+    calibrate_embed(c, &model_weights(c->model)->embedding, c->hidden);
     for (c->layer = 0; !status && c->layer < c->config->layers; c->layer++) {
         status = calibrate_pass(c, NULL, CALIBRATE_LAYER, error);
         if (!status)

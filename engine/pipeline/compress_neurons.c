@@ -40,16 +40,6 @@ static moesaic_status neurons_choose(const struct weight *down, const struct cal
     return status;
 }
 
-static struct weight floats_weight(const float *values, size_t rows, size_t cols) {
-    return (struct weight){.format = FORMAT_F32,
-                           .layout = LAYOUT_ROWS,
-                           .rows = rows,
-                           .cols = cols,
-                           .data = (const uint8_t *)values,
-                           .bytes = rows * cols * sizeof *values,
-                           .factor = 1};
-}
-
 moesaic_status narrowed_make(const struct compressor *c, const struct ffn_weights *old, const struct reached *reached,
                              struct narrowed *ret, moesaic_error *error) {
     size_t hidden = c->config->hidden, keep = c->config->moe_intermediate;

@@ -226,14 +226,7 @@ moesaic_status reshape_layer(struct compressor *c, moesaic_error *error) {
         weight_dequantize(&old->router, c->kept[e], (uint64_t)c->kept[e] + 1, rows + e * width);
         c->new_layer.experts[e] = old->experts[c->kept[e]];
     }
-    c->router = (struct packed){.weight = {.format = FORMAT_F32,
-                                           .layout = LAYOUT_ROWS,
-                                           .rows = experts,
-                                           .cols = width,
-                                           .data = (const uint8_t *)rows,
-                                           .bytes = experts * width * sizeof *rows,
-                                           .factor = 1},
-                                .memory = rows};
+    c->router = (struct packed){.weight = floats_weight(rows, experts, width), .memory = rows};
     c->new_layer.router = c->router.weight;
     return MOESAIC_OK;
 }

@@ -38,13 +38,7 @@ const char *ffn_tensor_name(const struct model_config *config, uint32_t layer, u
 static moesaic_status write_vector(struct compressor *c, const char *part, const float *values, size_t count,
                                    moesaic_error *error) {
     char name[160];
-    struct weight w = {.format = FORMAT_F32,
-                       .layout = LAYOUT_ROWS,
-                       .rows = count,
-                       .cols = 1,
-                       .data = (const uint8_t *)values,
-                       .bytes = count * sizeof *values,
-                       .factor = 1};
+    struct weight w = floats_weight(values, count, 1);
     if (!values)
         return MOESAIC_OK;
     return artifact_writer_tensor(c->writer, layer_tensor_name(c->config, c->layer, part, name), &w, error);
@@ -67,13 +61,7 @@ static moesaic_status write_floats(struct compressor *c, const char *part, const
     if (!values)
         return status_no_memory(error, "router", w->rows * w->cols * sizeof *values);
     weight_dequantize(w, 0, w->rows, values);
-    struct weight floats = {.format = FORMAT_F32,
-                            .layout = LAYOUT_ROWS,
-                            .rows = w->rows,
-                            .cols = w->cols,
-                            .data = (const uint8_t *)values,
-                            .bytes = w->rows * w->cols * sizeof *values,
-                            .factor = 1};
+    struct weight floats = floats_weight(values, w->rows, w->cols);
     moesaic_status status = write_matrix(c, part, &floats, error);
     free(values);
     return status;
@@ -314,13 +302,7 @@ static json_value *metadata_json(const struct compressor *c) {
 }
 
 moesaic_status write_end(struct compressor *c, const struct packed *head, moesaic_error *error) {
-    struct weight norm = {.format = FORMAT_F32,
-                          .layout = LAYOUT_ROWS,
-                          .rows = c->config->hidden,
-                          .cols = 1,
-                          .data = (const uint8_t *)model_weights(c->model)->final_norm,
-                          .bytes = c->config->hidden * sizeof(float),
-                          .factor = 1};
+    struct weight norm = floats_weight(model_weights(c->model)->final_norm, c->config->hidden, 1);
     moesaic_status status = artifact_writer_begin(c->writer, ARTIFACT_HEAD, 0, 0, error);
     if (!status)
         status = artifact_writer_tensor(c->writer, "model.norm.weight", &norm, error);

@@ -52,9 +52,19 @@ struct measured {
     uint64_t *tokens;             /* [layers, experts + 1] that reach it */
 };
 
+/* The checkpoint's own way over the text, beside that of the compressed model; NULL without recovery. */
+enum { RECOVERY_SITES = FORWARD_SITE_FFN + 1 };
+struct recovery {
+    bool beside;                 /* it is on its way */
+    float *hidden;               /* [tokens, hidden] where those of the compressed model are */
+    float *seen[RECOVERY_SITES]; /* [tokens, ...] inputs of its matrices there */
+    struct calib_drift *attention_drift, *output_drift; /* of the inputs of q, k, v and of o */
+};
+
 /* Memory in use at once, beside the mapped checkpoint and a window's step: hidden states and feed-forward inputs of the
  * whole text (8 bytes x tokens x hidden), the routing, one layer in its new form, and for each thread one matrix at
- * work (quant/compress.h) with two Hessians. */
+ * work (quant/compress.h) with two Hessians. With recovery also the numbers of struct recovery (4 bytes x tokens x (3
+ * hidden + heads x head_dim)), and for each thread two drifts (8 bytes x cols² each) and one matrix in floats. */
 struct compressor {
     const struct model *model;
     const struct model_config *config; /* of the artifact: the checkpoint's, or `shape` */
@@ -86,6 +96,7 @@ struct compressor {
     float *looked; /* of a window: [window, hidden] inputs of q, k and v, then [window, heads * head_dim] of o */
     size_t first;                           /* of the window in the text */
     struct calib_stats *attention, *output; /* inputs of q, k, v and of o; NULL where nobody looks */
+    struct recovery full;
     uint32_t layer;
     struct layer_weights new_layer;
     struct packed matrices[4]; /* q, k, v, o */
@@ -110,19 +121,26 @@ struct compressor {
 moesaic_status packed_make(const struct weight *source, const struct recipe_matrix *recipe, const uint8_t *mask,
                            const struct calib_stats *stats, struct packed *ret_packed, moesaic_error *error);
 void packed_done(struct packed *packed); /* accepts a zeroed struct */
+/* values [rows, cols] as a weight that borrows them. */
+struct weight floats_weight(const float *values, size_t rows, size_t cols);
 
 /* ---- calibration (compress_calibrate.c) ---- */
 
-/* Cuts the text into windows, makes room, and fills `hidden` with the rows of `embedding`. */
+/* Cuts the text into windows and makes room. */
 moesaic_status calibrate_begin(struct compressor *c, const struct tokenizer *tokenizer, moesaic_error *error);
-void calibrate_embed(struct compressor *c, const struct weight *embedding);
+/* Fills hidden [tokens, hidden] with the text's rows of `embedding`. */
+void calibrate_embed(const struct compressor *c, const struct weight *embedding, float *hidden);
+/* Columns of what is seen at a site. */
+size_t calibrate_cols(const struct compressor *c, forward_site site);
 /* Runs what `kind` says of the layer at hand over the text. Looking, attending and the feed-forward make one layer's
  * whole calibration: no more than a forward pass and an attention. */
 typedef enum calibrate_kind {
     CALIBRATE_LOOK,   /* adds the attention's inputs to `attention` and `output`; the hidden states stay */
     CALIBRATE_ATTEND, /* moves the hidden states through attention; keeps the feed-forward's inputs and routing */
     CALIBRATE_FFN,    /* moves them through the feed-forward */
-    CALIBRATE_LAYER   /* moves them through both, and keeps the same */
+    CALIBRATE_LAYER,  /* moves them through both, and keeps the same */
+    CALIBRATE_FULL_ATTEND, /* moves the checkpoint's own through its attention, and keeps what its matrices see */
+    CALIBRATE_FULL_FFN     /* moves them through its feed-forward */
 } calibrate_kind;
 moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *weights, calibrate_kind kind,
                               moesaic_error *error);
@@ -183,6 +201,31 @@ json_value *budget_plan_json(const struct compressor *c, bool choices);
 bool budget_decides(const struct compressor *c, uint32_t expert);
 /* Runs the text through the checkpoint and fills c->measured. */
 moesaic_status budget_measure(struct compressor *c, moesaic_error *error);
+
+/* ---- recovery (compress_recover.c) ---- */
+
+/* These do nothing where the recipe has none. */
+moesaic_status recover_begin(struct compressor *c, moesaic_error *error);
+/* Puts the checkpoint's way at its beginning, and moves it through one half of the layer at hand or both. */
+void recover_embed(struct compressor *c);
+moesaic_status recover_attend(struct compressor *c, moesaic_error *error);
+moesaic_status recover_ffn(struct compressor *c, moesaic_error *error);
+moesaic_status recover_layer(struct compressor *c, moesaic_error *error);
+void recover_end(struct compressor *c);
+/* The drift of a feed-forward's inputs over the tokens `reached`. What is returned is freed by the caller, also after a
+ * failure. */
+moesaic_status recover_inputs(const struct compressor *c, const struct reached *reached, struct calib_drift **ret_drift,
+                              moesaic_error *error);
+/* The drift of down's inputs, behind gate and up of `old` on the checkpoint's way and of `new` on the compressed
+ * model's; and of the residual stream (ret_residual NULL: not asked for) as far as this one of a token's `routed`
+ * experts is to make up for it. */
+moesaic_status recover_inner(const struct compressor *c, const struct ffn_weights *old, const struct ffn_weights *new,
+                             const struct reached *reached, bool routed, struct calib_drift **ret_drift,
+                             struct calib_drift **ret_residual, moesaic_error *error);
+/* What to compress in place of `source`, in floats. `residual` may be NULL. */
+moesaic_status recover_make(const struct weight *source, const struct calib_stats *stats,
+                            const struct calib_drift *drift, const struct calib_drift *residual,
+                            struct packed *ret_target, moesaic_error *error);
 
 /* ---- one layer (compress_layer.c) ---- */
 

@@ -125,6 +125,14 @@ static moesaic_status count_read(const json_value *object, const char *where, co
     return status;
 }
 
+static moesaic_status truth_read(const json_value *root, const char *key, bool *io_value, moesaic_error *error) {
+    const json_value *value = json_get(root, key);
+    if (value && json_kind_of(value) != JSON_KIND_BOOL)
+        return refuse(error, "", key, "neither true nor false");
+    *io_value = value ? json_truth(value) : *io_value;
+    return MOESAIC_OK;
+}
+
 /* "pattern": "2:4" or "4:8". */
 static moesaic_status pattern_read(const json_value *object, const char *where, struct recipe_matrix *io,
                                    moesaic_error *error) {
@@ -337,7 +345,7 @@ static moesaic_status budget_read(const json_value *object, struct recipe *recip
 static moesaic_status overlay_read(const json_value *root, struct recipe *recipe, moesaic_error *error) {
     static const char *const known[] = {"schema", "preset",     "experts",    "attention", "embedding",
                                         "head",   "min_tokens", "exceptions", "drop",      "neurons",
-                                        "rare",   "rare_share", "budget",     NULL};
+                                        "rare",   "rare_share", "budget",     "recover",   NULL};
     const struct {
         const char *key;
         struct recipe_matrix *matrix;
@@ -356,6 +364,8 @@ static moesaic_status overlay_read(const json_value *root, struct recipe *recipe
         status = refuse(error, "embedding", "quant", "rows are looked up, not multiplied: none, rtn or clip, unpruned");
     if (!status)
         status = number_read(root, "recipe", "rare_share", 0, 1, &recipe->rare_share, error);
+    if (!status)
+        status = truth_read(root, "recover", &recipe->recover, error);
     if (!status)
         status = count_read(root, "recipe", "min_tokens", 0, 1e6, &recipe->min_tokens, error);
     if (!status)
@@ -464,6 +474,8 @@ json_value *recipe_json(const struct recipe *r) {
     if (r->rare_share > 0)
         whole &= json_put(root, "rare", matrix_json(&r->rare)) &
                  json_put(root, "rare_share", json_make_real(r->rare_share));
+    if (r->recover)
+        whole &= json_put(root, "recover", json_make_bool(true));
     if (r->drop.share > 0)
         whole &= json_put(root, "drop", drop_json(&r->drop));
     if (r->budget.kind)
@@ -520,6 +532,10 @@ bool recipe_wants_hessian(const struct recipe_matrix *m) {
 
 bool recipe_wants_activations(const struct recipe_matrix *m) {
     return recipe_wants_hessian(m) || m->prune == PRUNE_WANDA || m->quant == QUANT_CLIP;
+}
+
+bool recipe_changes(const struct recipe_matrix *m) {
+    return m->prune != PRUNE_NONE || m->quant != QUANT_NONE;
 }
 
 const char *recipe_method_name(const struct recipe_matrix *m, bool narrowed) {

@@ -53,6 +53,7 @@ struct recipe {
     struct recipe_matrix rare;    /* of routed experts that less than rare_share of an even load reaches */
     double rare_share;            /* 0: none */
     struct recipe_matrix attention, embedding, head;
+    bool recover; /* matrices are made to give the checkpoint's outputs from the compressed model's inputs */
     bool embedding_given, head_given; /* in the JSON, whatever the preset says */
     uint32_t min_tokens;              /* experts that fewer reach are sent more by force */
     size_t exceptions;
@@ -80,6 +81,8 @@ struct recipe_matrix recipe_coarse(bool looked_up);
 /* Whether the method looks at second-order statistics, or at any activations at all. */
 bool recipe_wants_hessian(const struct recipe_matrix *matrix);
 bool recipe_wants_activations(const struct recipe_matrix *matrix);
+/* Whether the matrix becomes another: one that stays as it is has nothing to be fitted. */
+bool recipe_changes(const struct recipe_matrix *matrix);
 /* "sparsegpt+gptq", "clip", ..., behind "structured+" where neurons went, and "int4-mask-g64": static strings. */
 const char *recipe_method_name(const struct recipe_matrix *matrix, bool narrowed);
 const char *recipe_format_name(const struct recipe_matrix *matrix);

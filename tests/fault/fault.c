@@ -169,6 +169,10 @@ static moesaic_status compress_budget(struct world *w, moesaic_error *error) {
         w, "{\"budget\":{\"active_bytes\":1e9,\"choices\":[{\"format\":\"int4\"},{\"format\":\"int8\"}]}}", error);
 }
 
+static moesaic_status compress_recovered(struct world *w, moesaic_error *error) {
+    return compress_with(w, "{\"recover\":true,\"experts\":{\"quant\":\"rtn\",\"refine\":0}}", error);
+}
+
 /* Opens the artifact that `compress` left, checks it, and lets it go. */
 static moesaic_status open_artifact(struct world *w, moesaic_error *error) {
     moesaic_model *model;
@@ -204,7 +208,8 @@ static const struct scenario {
                  {"compress", compress},
                  {"open an artifact", open_artifact},
                  {"compress with pruning", compress_sparse},
-                 {"compress under a budget", compress_budget}};
+                 {"compress under a budget", compress_budget},
+                 {"compress with recovery", compress_recovered}};
 
 /* ---- faults ------------------------------------------------------------------------------------------------------ */
 

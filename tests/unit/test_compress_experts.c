@@ -383,11 +383,12 @@ Test(compress_recover, a_drift_that_is_linear_is_undone_and_noise_is_reduced) {
             x[i] = noisy ? f[i] + 0.3f * random_uniform() : f[i] * (i % COLS % 3 == 0 ? 0.5f : 1.25f);
         }
         cr_assert_eq(calib_stats_create(COLS, true, &stats, NULL), MOESAIC_OK);
-        cr_assert_eq(calib_drift_create(COLS, &drift, NULL), MOESAIC_OK);
+        cr_assert_eq(calib_drift_create(COLS, COLS, &drift, NULL), MOESAIC_OK);
+        const struct drift_rows rows = {f, x, x, COLS, COLS, COLS, NULL, TOKENS};
         calib_add(stats, x, COLS, NULL, NULL, TOKENS, 0, COLS);
-        calib_drift_add(drift, f, x, COLS, NULL, TOKENS, 64, COLS);
-        calib_drift_add(drift, f, x, COLS, NULL, TOKENS, 0, 64);
-        cr_assert_eq(recover_target(w, ROWS, COLS, stats, drift, 1e-6, target, NULL), MOESAIC_OK);
+        calib_drift_add(drift, &rows, 64, COLS);
+        calib_drift_add(drift, &rows, 0, 64);
+        cr_assert_eq(recover_target(w, ROWS, COLS, stats, drift, NULL, 1e-6, target, NULL), MOESAIC_OK);
         double before = output_miss(w, f, w, x, COLS, TOKENS), after = output_miss(w, f, target, x, COLS, TOKENS);
         cr_expect_lt(after, noisy ? 0.99 * before : 1e-6 * before);
         calib_stats_destroy(stats);
@@ -404,16 +405,51 @@ Test(compress_recover, no_drift_and_no_tokens_leave_the_weights) {
     fill_random(w, ROWS * 40, 1.0f);
     fill_random(x, 100 * 40, 1.0f);
     cr_assert_eq(calib_stats_create(40, true, &stats, NULL), MOESAIC_OK);
-    cr_assert_eq(calib_drift_create(40, &drift, NULL), MOESAIC_OK);
-    cr_assert_eq(recover_target(w, ROWS, 40, stats, drift, 0, target, NULL), MOESAIC_OK);
+    cr_assert_eq(calib_drift_create(40, 40, &drift, NULL), MOESAIC_OK);
+    cr_assert_eq(recover_target(w, ROWS, 40, stats, drift, NULL, 0, target, NULL), MOESAIC_OK);
     cr_expect_arr_eq(target, w, sizeof w);
     calib_add(stats, x, 40, NULL, NULL, 100, 0, 40);
-    calib_drift_add(drift, x, x, 40, NULL, 100, 0, 40);
-    cr_assert_eq(recover_target(w, ROWS, 40, stats, drift, 0, target, NULL), MOESAIC_OK);
+    const struct drift_rows rows = {x, x, x, 40, 40, 40, NULL, 100};
+    calib_drift_add(drift, &rows, 0, 40);
+    cr_assert_eq(recover_target(w, ROWS, 40, stats, drift, NULL, 0, target, NULL), MOESAIC_OK);
     cr_expect_arr_eq(target, w, sizeof w);
-    cr_expect_eq(recover_target(w, ROWS, 39, stats, drift, 0, target, NULL), MOESAIC_E_USAGE);
+    cr_expect_eq(recover_target(w, ROWS, 39, stats, drift, NULL, 0, target, NULL), MOESAIC_E_USAGE);
     w[2] = NAN;
-    cr_expect_eq(recover_target(w, ROWS, 40, stats, drift, 0, target, NULL), MOESAIC_E_NONFINITE);
+    cr_expect_eq(recover_target(w, ROWS, 40, stats, drift, NULL, 0, target, NULL), MOESAIC_E_NONFINITE);
     calib_stats_destroy(stats);
     calib_drift_destroy(drift);
+}
+
+/* The target makes up for what the sum that its output goes into lacks, as far as the inputs tell. */
+Test(compress_recover, what_is_missing_beside_the_output_is_made_up_for) {
+    enum { COLS = 40, TOKENS = 300 };
+    float w[ROWS * COLS], target[ROWS * COLS], lacking[ROWS * COLS];
+    float *x = malloc(sizeof *x * TOKENS * COLS), *missing = calloc(TOKENS * ROWS, sizeof *missing);
+    struct calib_stats *stats;
+    struct calib_drift *drift, *residual;
+    fill_random(w, ROWS * COLS, 1.0f);
+    fill_random(lacking, ROWS * COLS, 0.5f);
+    fill_random(x, TOKENS * COLS, 1.0f);
+    for (size_t t = 0; t < TOKENS; t++)
+        for (size_t row = 0; row < ROWS; row++)
+            for (size_t k = 0; k < COLS; k++)
+                missing[t * ROWS + row] += lacking[row * COLS + k] * x[t * COLS + k];
+    cr_assert_eq(calib_stats_create(COLS, true, &stats, NULL), MOESAIC_OK);
+    cr_assert_eq(calib_drift_create(COLS, COLS, &drift, NULL), MOESAIC_OK);
+    cr_assert_eq(calib_drift_create(ROWS, COLS, &residual, NULL), MOESAIC_OK);
+    const struct drift_rows inputs = {x, x, x, COLS, COLS, COLS, NULL, TOKENS};
+    const struct drift_rows sums = {missing, NULL, x, ROWS, 0, COLS, NULL, TOKENS};
+    calib_add(stats, x, COLS, NULL, NULL, TOKENS, 0, COLS);
+    calib_drift_add(drift, &inputs, 0, COLS);
+    calib_drift_add(residual, &sums, 0, ROWS);
+    cr_assert_eq(recover_target(w, ROWS, COLS, stats, drift, residual, 1e-9, target, NULL), MOESAIC_OK);
+    for (size_t i = 0; i < ROWS * COLS; i++)
+        cr_expect_float_eq(target[i], w[i] + lacking[i], 1e-4f);
+    cr_expect_eq(recover_target(w, ROWS - 1, COLS, stats, drift, residual, 0, target, NULL), MOESAIC_E_USAGE);
+    cr_expect_eq(recover_target(w, ROWS, COLS, stats, residual, NULL, 0, target, NULL), MOESAIC_E_USAGE);
+    calib_drift_destroy(residual);
+    calib_drift_destroy(drift);
+    calib_stats_destroy(stats);
+    free(missing);
+    free(x);
 }

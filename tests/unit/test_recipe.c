@@ -55,6 +55,20 @@ Test(recipe, of_json_lies_over_the_preset) {
     recipe_done(&r);
 }
 
+Test(recipe, recovers_what_is_changed_and_says_so) {
+    struct recipe r, again;
+    moesaic_error error;
+    cr_assert_eq(read_over("int4", "{\"recover\":true,\"head\":{\"quant\":\"none\",\"format\":\"bf16\"}}", &r, &error),
+                 MOESAIC_OK, "%s", error.message);
+    cr_assert(r.recover && recipe_changes(&r.experts) && !recipe_changes(&r.head));
+    char *text = recorded(&r);
+    cr_assert_eq(read_over(NULL, text, &again, &error), MOESAIC_OK, "%s", error.message);
+    cr_assert(again.recover);
+    free(text);
+    recipe_done(&again);
+    recipe_done(&r);
+}
+
 Test(recipe, stores_rare_experts_in_fewer_bits) {
     struct recipe r;
     moesaic_error error;
@@ -150,6 +164,7 @@ Test(recipe, is_refused_by_the_name_of_the_key) {
                  {"{\"embedding\":{\"quant\":\"gptq\"}}", "embedding"},
                  {"{\"min_tokens\":1e9}", "min_tokens"},
                  {"{\"rare_share\":2}", "rare_share"},
+                 {"{\"recover\":1}", "recover"},
                  {"{\"rare\":{\"format\":\"int1\"}}", "format"},
                  {"{\"drop\":{\"share\":1}}", "share"},
                  {"{\"exceptions\":{}}", "exceptions"},

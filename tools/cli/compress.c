@@ -8,7 +8,7 @@
 static const char *output, *calib_path, *preset, *recipe_path, *drop, *masks, *prune, *quant, *attention, *head,
     *budget;
 static int64_t calib_tokens, seed;
-static bool resume, report = true;
+static bool recover, resume, report = true;
 
 static const struct option_spec options[] = {
     {"output", 'o', OPTION_TEXT, "OUT.moe", "the artifact to write", &output},
@@ -27,6 +27,7 @@ static const struct option_spec options[] = {
     {"head", 0, OPTION_TEXT, "FORMAT", "embedding and head: bf16, int8, int4-g64, ...", &head},
     {"budget", 0, OPTION_TEXT, "SIZE",
      "bits and density per expert under one budget: 3.2bpw of the whole file, or active:500MB a token", &budget},
+    {"recover", 0, OPTION_FLAG, NULL, "fit each compressed layer to the full one's outputs on the text", &recover},
     {"recipe", 0, OPTION_TEXT, "FILE", "a JSON recipe over the preset; the options above win", &recipe_path},
     {"resume", 0, OPTION_FLAG, NULL, "go on from where an interrupted run stopped", &resume},
     {"report", 0, OPTION_FLAG, NULL, "--no-report leaves the comparison with the base out", &report},
@@ -157,6 +158,8 @@ static int recipe_text(char **ret_text) {
         status = set_quant(part_of(recipe, "experts"));
     if (!status && budget)
         status = set_budget(recipe);
+    if (recover)
+        json_object_set_new(recipe, "recover", json_true());
     if (attention)
         set_part(recipe, "attention", attention);
     if (head) {

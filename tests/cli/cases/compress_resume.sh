@@ -12,4 +12,4 @@ kill -9 "$pid"
 wait "$pid" || echo "exit $?"
 [ ! -e killed.moe ] && echo 'unfinished'
 moesaic compress -o killed.moe $options --resume --json | python3 -c "import json, sys; print(0 < json.load(sys.stdin)['resumed_layers'] <= 6)"
-cmp whole.moe killed.moe && ls killed.moe*
+cmp whole.moe killed.moe && ls killed.moe killed.moe.partial killed.moe.journal 2>/dev/null || true
