@@ -66,6 +66,11 @@ void moesaic_log_set(moesaic_log_callback *callback, void *user) {
 
 /* ---- engine ------------------------------------------------------------------------------------------------------ */
 
+static void engine_stepped(void *user, const struct forward *forward, const struct forward_item *items, size_t n,
+                           uint64_t step_ns) {
+    place_rebalance_step(user, forward, items, n, step_ns);
+}
+
 static moesaic_status engine_check(const moesaic_model *model, const moesaic_engine_options *o, moesaic_error *error) {
     if (!model)
         return status_set(error, MOESAIC_E_USAGE, "engine: no model");
@@ -100,11 +105,17 @@ moesaic_status moesaic_engine_create(moesaic_model *model, const moesaic_engine_
     struct sched_options sched = {.kv = sched_kv_type(model->model, o.kv),
                                   .step_tokens = o.step_tokens ? o.step_tokens : STEP_TOKENS,
                                   .max_sequences = o.max_sequences ? o.max_sequences : SEQUENCES};
+    struct rebalance_options rebalance = {.window_tokens = o.rebalance_tokens, .bytes_per_s = o.rebalance_bytes_per_s};
     engine->model = moesaic_model_retain(model);
     status = team_create(&team, &engine->team, error);
     if (!status)
-        status = place_engine_open(model->model, engine->team, o.plan_path, &engine->placed, error);
-    sched.residency = engine->placed ? engine->placed->residency : NULL;
+        status = place_engine_open(model->model, engine->team, o.plan_path, o.rebalance ? &rebalance : NULL,
+                                   &engine->placed, error);
+    if (engine->placed) {
+        sched.residency = engine->placed->residency;
+        sched.stepped = engine->placed->rebalance ? engine_stepped : NULL;
+        sched.user = engine->placed->rebalance;
+    }
     if (!status)
         status = sched_create(model->model, engine->team, &sched, &engine->sched, error);
     if (status) {

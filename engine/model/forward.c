@@ -52,6 +52,8 @@ static void derive(struct forward *f) {
     f->own_rows = most(f->narrow_rows, rows / f->threads + 1);
     f->max_tasks =
         config->kv_heads * (2 * f->options.max_items + rows * group / ATTENTION_TILE_ROWS + 1) + ATTENTION_PARTS_MAX;
+    for (uint32_t layer = 0; f->options.keep_routing && layer < config->layers; layer++)
+        f->moe_layers += config->layer[layer].moe;
     f->gate =
         (struct router_gate){.experts = config->experts, .top_k = config->top_k, .renormalize = config->norm_topk_prob};
 }
@@ -124,6 +126,9 @@ void forward_times(const struct forward *f, struct forward_times *ret_times) {
             ret_times->part_ns[part] += f->worker[thread].times.part_ns[part];
 }
 
+const uint16_t *forward_routing(const struct forward *f, size_t row) {
+    return f->routing + row * f->moe_layers * f->config->top_k;
+}
 const struct work_counters *forward_work(const struct forward *f, uint32_t *ret_nodes) {
     *ret_nodes = f->nodes;
     return f->done;

@@ -99,6 +99,8 @@ static void cut_ffn(struct forward *f, struct cutter *cutter) {
 static void cut_all(struct forward *f, struct cutter *cutter) {
     f->worker = cut(cutter, f->threads, sizeof *f->worker);
     f->model_forms = cut(cutter, f->config->layers, sizeof *f->model_forms);
+    f->moe_index = cut(cutter, f->config->layers, sizeof *f->moe_index);
+    f->routing = cut(cutter, f->options.max_step_tokens, (size_t)f->moe_layers * f->config->top_k * sizeof *f->routing);
     f->work = cut(cutter, (size_t)f->config->layers * (1 + f->nodes), sizeof *f->work);
     f->done = cut(cutter, (size_t)f->config->layers * (1 + f->nodes), sizeof *f->done);
     cut_step(f, cutter);
@@ -122,6 +124,8 @@ moesaic_status forward_buffers_init(struct forward *f, moesaic_error *error) {
     cut_all(f, &cutter);
     for (size_t r = 0; r < f->options.max_step_tokens; r++)
         f->identity[r] = (uint32_t)r;
+    for (uint32_t layer = 0, moe = 0; layer < f->config->layers; layer++)
+        f->moe_index[layer] = f->config->layer[layer].moe ? moe++ : 0;
     for (unsigned thread = 0; thread < f->threads; thread++) {
         f->worker[thread].thread = thread;
         f->worker[thread].node = team_node_of(f->team, thread);

@@ -129,6 +129,9 @@ struct forward {
     float *gate_logits;            /* [rows, experts] */
     uint32_t *chosen;              /* [rows, top_k] */
     float *weights;                /* [rows, top_k] */
+    uint32_t moe_layers;           /* with keep_routing, else 0 */
+    uint32_t *moe_index;           /* [layers]: which MoE layer a layer is */
+    uint16_t *routing;             /* [rows, moe_layers, top_k] */
     float *shared_gate;            /* [rows]: factor of the shared expert */
     float *inner, *out;            /* [rows * top_k, moe_intermediate] and [.., hidden], by place; dense: by row */
     float *shared_inner, *shared_out;

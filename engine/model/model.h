@@ -88,6 +88,7 @@ struct forward_options {
     size_t max_items;         /* sequences of a step */
     size_t max_logits_rows;   /* rows of logits of a step */
     struct residency *residency; /* where the experts are, outlives the forward; NULL: where the model has them */
+    bool keep_routing;        /* for forward_routing */
 };
 struct forward;
 /* Buffers are sized here; a step allocates nothing but KV blocks that were not reserved. `counters` (may be NULL) is
@@ -124,6 +125,9 @@ void forward_times(const struct forward *forward, struct forward_times *ret_time
  * are not finite, naming the position in its sequence). */
 moesaic_status forward_step(struct forward *forward, struct forward_item *items, size_t n_items,
                             const struct forward_tap *tap, moesaic_error *error);
+/* The experts that row `row` of the last step chose, [MoE layers, top_k] in the order chosen; only with keep_routing,
+ * valid until the next step. */
+const uint16_t *forward_routing(const struct forward *forward, size_t row);
 /* [layers, 1 + *ret_nodes]: of each layer its whole, and of each node of the residency what the plan has its threads
  * do; *ret_nodes is 0 without a residency. Readable at any time. */
 const struct work_counters *forward_work(const struct forward *forward, uint32_t *ret_nodes);

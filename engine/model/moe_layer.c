@@ -64,12 +64,23 @@ static void add_expert(struct forward *f, const struct residency *residency, uin
     *io_forms += size_round_up(expert_input_bytes(expert_form_bit(&weights->down), n, intermediate), 64);
 }
 
+static void keep_routing(struct forward *f, uint32_t layer) {
+    size_t k = f->config->top_k;
+    for (size_t row = 0; row < f->rows; row++) {
+        uint16_t *kept = f->routing + (row * f->moe_layers + f->moe_index[layer]) * k;
+        for (size_t i = 0; i < k; i++)
+            kept[i] = (uint16_t)f->chosen[row * k + i];
+    }
+}
+
 /* Groups the tokens by expert and lists the jobs; done by the thread that comes last, so that it costs no barrier. */
 static void plan(struct forward *f, uint32_t layer, const struct layer_weights *weights) {
     uint8_t *forms = f->inner_forms;
     bool own = weights == &model_weights(f->model)->layers[layer];
     struct residency *residency = own ? f->options.residency : NULL;
     router_plan_build(&f->plan, f->rows, f->chosen, f->weights);
+    if (f->options.keep_routing)
+        keep_routing(f, layer);
     expert_dispatch_clear(&f->dispatch);
     if (residency)
         residency_assign(residency, layer, &f->plan);

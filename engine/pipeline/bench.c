@@ -145,6 +145,14 @@ static int32_t best_id(const float *logits, uint32_t vocab) {
     return (int32_t)best;
 }
 
+static moesaic_status bench_step(struct bench *b, struct forward_item *items, size_t n, moesaic_error *error) {
+    uint64_t start = clock_ns();
+    moesaic_status status = forward_step(b->forward, items, n, NULL, error);
+    if (!status && b->placed && b->placed->rebalance)
+        place_rebalance_step(b->placed->rebalance, b->forward, items, n, clock_ns() - start);
+    return status;
+}
+
 /* Evaluates the whole prompt of sequence `s`, in steps. */
 static moesaic_status prompt_run(struct bench *b, uint32_t s, moesaic_error *error) {
     size_t tokens = b->options.prompt_tokens, step = forward_limits(b->forward)->max_step_tokens;
@@ -156,7 +164,7 @@ static moesaic_status prompt_run(struct bench *b, uint32_t s, moesaic_error *err
                                     .ids = b->prompt + s * tokens + first,
                                     .count = count,
                                     .want = first + count == tokens ? FORWARD_LAST_LOGITS : FORWARD_NO_LOGITS};
-        status = forward_step(b->forward, &item, 1, NULL, error);
+        status = bench_step(b, &item, 1, error);
         if (!status && item.want == FORWARD_LAST_LOGITS)
             b->first[s] = best_id(forward_logits(b->forward, item.ret_row), model_config(b->model)->vocab);
     }
@@ -176,7 +184,7 @@ static moesaic_status decode_run(struct bench *b, uint32_t batch, moesaic_error 
                                                .count = 1,
                                                .generated = true,
                                                .want = FORWARD_LAST_LOGITS};
-        status = forward_step(b->forward, b->item, batch, NULL, error);
+        status = bench_step(b, b->item, batch, error);
         for (uint32_t s = 0; !status && s < batch; s++)
             b->next[s] = best_id(forward_logits(b->forward, b->item[s].ret_row), model_config(b->model)->vocab);
     }
@@ -332,14 +340,17 @@ static moesaic_status work_allocate(struct bench *b, moesaic_error *error) {
 
 static moesaic_status bench_begin(struct bench *b, moesaic_error *error) {
     struct team_options team = {.threads = b->options.threads, .pin = !b->options.no_pin};
+    struct rebalance_options rebalance = {0};
     struct kv_shape shape = model_kv_shape(b->model, sched_kv_type(b->model, b->options.kv));
     struct forward_options forward = {.max_step_tokens = STEP_TOKENS > b->max_batch ? STEP_TOKENS : b->max_batch,
                                       .max_items = b->max_batch,
                                       .max_logits_rows = b->max_batch};
     moesaic_status status = team_create(&team, &b->team, error);
     if (!status)
-        status = place_engine_open(b->model, b->team, b->options.plan_path, &b->placed, error);
+        status = place_engine_open(b->model, b->team, b->options.plan_path, b->options.rebalance ? &rebalance : NULL,
+                                   &b->placed, error);
     forward.residency = b->placed ? b->placed->residency : NULL;
+    forward.keep_routing = b->options.rebalance;
     if (!status)
         status = bench_allocate(b, error);
     if (!status)

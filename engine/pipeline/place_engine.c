@@ -38,7 +38,7 @@ static moesaic_status plan_find(const char *path, const struct placement_model *
 }
 
 static moesaic_status plan_carry_out(const struct model *model, struct team *team, struct place_engine *placed,
-                                     const struct placement_plan *plan, moesaic_error *error) {
+                                     const struct placement_plan *plan, bool movable, moesaic_error *error) {
     const struct model_config *config = model_config(model);
     const struct ffn_weights **experts = calloc(config->layers, sizeof *experts);
     if (!experts)
@@ -51,7 +51,8 @@ static moesaic_status plan_carry_out(const struct model *model, struct team *tea
                                               .shape = &placed->shape,
                                               .layers = config->layers,
                                               .experts = experts,
-                                              .huge_pages = true};
+                                              .huge_pages = true,
+                                              .movable = movable};
     moesaic_status status = residency_create(&options, &placed->residency, error);
     placed->policy = placement_policy_name(plan->policy);
     free(experts);
@@ -59,13 +60,17 @@ static moesaic_status plan_carry_out(const struct model *model, struct team *tea
 }
 
 static moesaic_status place_all(const struct model *model, struct team *team, const char *path,
-                                struct place_engine *placed, moesaic_error *error) {
+                                const struct rebalance_options *rebalance, struct place_engine *placed,
+                                moesaic_error *error) {
     struct placement_plan *plan = NULL;
     moesaic_status status = place_model_init(model, 0, &placed->shape, error);
     if (!status)
         status = plan_find(path, &placed->shape, &placed->machine->speeds, &plan, error);
     if (!status)
-        status = plan_carry_out(model, team, placed, plan, error);
+        status = plan_carry_out(model, team, placed, plan, rebalance && plan->policy >= PLACEMENT_WHOLE, error);
+    if (!status && rebalance)
+        status = place_rebalance_create(&placed->shape, &placed->machine->speeds, plan, placed->residency, rebalance,
+                                        &placed->rebalance, error);
     placement_plan_destroy(plan);
     return status;
 }
@@ -79,9 +84,13 @@ static bool several_nodes(const struct team *team) {
 }
 
 moesaic_status place_engine_open(const struct model *model, struct team *team, const char *path,
-                                 struct place_engine **ret_placed, moesaic_error *error) {
+                                 const struct rebalance_options *rebalance, struct place_engine **ret_placed,
+                                 moesaic_error *error) {
     const moesaic_machine_options here = {.size = sizeof here};
     *ret_placed = NULL;
+    if (rebalance && (!path || !strcmp(path, "none")))
+        return status_set(error, MOESAIC_E_USAGE,
+                          "rebalance: needs a placement plan of whole or replicated experts to start from");
     if (path ? !strcmp(path, "none") : !model_config(model)->experts || !several_nodes(team))
         return MOESAIC_OK;
     struct place_engine *placed = calloc(1, sizeof *placed);
@@ -90,7 +99,7 @@ moesaic_status place_engine_open(const struct model *model, struct team *team, c
     moesaic_error why;
     moesaic_status status = place_machine_open(&here, &placed->machine, &why);
     if (!status)
-        status = place_all(model, team, path, placed, &why);
+        status = place_all(model, team, path, rebalance, placed, &why);
     if (!status) {
         *ret_placed = placed;
         return MOESAIC_OK;
@@ -105,6 +114,7 @@ moesaic_status place_engine_open(const struct model *model, struct team *team, c
 void place_engine_close(struct place_engine *placed) {
     if (!placed)
         return;
+    place_rebalance_destroy(placed->rebalance);
     residency_destroy(placed->residency);
     place_model_done(&placed->shape);
     place_machine_close(placed->machine);

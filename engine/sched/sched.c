@@ -14,6 +14,7 @@ struct sched {
     const struct model *model;
     struct kv_pool *pool;
     struct forward *forward;
+    struct sched_options options;
     struct counters counters;
     size_t step_tokens, max_sequences, logits_rows;
     bool searched; /* for weights that are no numbers, with `blame` as the outcome; the stepping thread's own */
@@ -124,6 +125,16 @@ static void request_fail(struct sched *sched, struct request *request, moesaic_s
     request_finish(sched, request);
 }
 
+/* One step of the items, shown to whoever looks. */
+static moesaic_status run_items(struct sched *sched, struct forward_item *items, size_t n,
+                                const struct forward_tap *tap, moesaic_error *error) {
+    uint64_t start = sched->options.stepped ? clock_ns() : 0;
+    moesaic_status status = forward_step(sched->forward, items, n, tap, error);
+    if (!status && sched->options.stepped)
+        sched->options.stepped(sched->options.user, sched->forward, items, n, clock_ns() - start);
+    return status;
+}
+
 /* A step that failed: its requests are tried one by one, so that one bad text does not take the others with it. */
 static void step_failed(struct sched *sched, size_t n, moesaic_status status, const moesaic_error *error) {
     if (n == 1) {
@@ -132,7 +143,7 @@ static void step_failed(struct sched *sched, size_t n, moesaic_status status, co
     }
     for (size_t i = 0; i < n; i++) {
         moesaic_error own;
-        moesaic_status own_status = forward_step(sched->forward, &sched->items[i], 1, NULL, &own);
+        moesaic_status own_status = run_items(sched, &sched->items[i], 1, NULL, &own);
         if (own_status)
             request_fail(sched, sched->stepping[i], own_status, &own);
         else if (sched->items[i].want != FORWARD_NO_LOGITS &&
@@ -144,7 +155,7 @@ static void step_failed(struct sched *sched, size_t n, moesaic_status status, co
 static void step(struct sched *sched, size_t n) {
     moesaic_error error;
     const struct forward_tap *tap = sched->stepping[0]->alone ? sched->stepping[0]->tap : NULL;
-    moesaic_status status = forward_step(sched->forward, sched->items, n, tap, &error);
+    moesaic_status status = run_items(sched, sched->items, n, tap, &error);
     if (status) {
         step_failed(sched, n, status, &error);
         return;
@@ -204,6 +215,7 @@ moesaic_status sched_create(const struct model *model, struct team *team, const 
     size_t rows = by_bytes < LOGITS_ROWS_MIN ? LOGITS_ROWS_MIN : by_bytes;
     rows = rows < options->max_sequences ? options->max_sequences : rows;
     sched->model = model;
+    sched->options = *options;
     sched->step_tokens = options->step_tokens;
     sched->max_sequences =
         options->max_sequences < options->step_tokens ? options->max_sequences : options->step_tokens;
@@ -217,7 +229,8 @@ moesaic_status sched_create(const struct model *model, struct team *team, const 
     struct forward_options forward = {.max_step_tokens = sched->step_tokens,
                                       .max_items = sched->max_sequences,
                                       .max_logits_rows = sched->logits_rows,
-                                      .residency = options->residency};
+                                      .residency = options->residency,
+                                      .keep_routing = options->stepped != NULL};
     moesaic_status status = MOESAIC_OK;
     if (!sched->items || !sched->stepping)
         status = status_no_memory(error, "engine", sched->max_sequences * sizeof *sched->items);

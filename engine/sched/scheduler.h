@@ -19,6 +19,11 @@ struct sched_options {
     size_t step_tokens;   /* rows of a step */
     size_t max_sequences; /* requests that share a step */
     struct residency *residency; /* as forward_options */
+    /* Called by the stepping thread after every finished step, which took `step_ns`; with the step's routing. NULL:
+     * nobody looks. */
+    void (*stepped)(void *user, const struct forward *forward, const struct forward_item *items, size_t n,
+                    uint64_t step_ns);
+    void *user;
 };
 /* `model` and `team` outlive the scheduler, which is the team's only user. Errors: MEMORY, FAILED (no thread). */
 moesaic_status sched_create(const struct model *model, struct team *team, const struct sched_options *options,

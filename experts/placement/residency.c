@@ -4,22 +4,25 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct home {
     struct expert_copy *copy;
-    uint32_t copies, chosen;
+    uint32_t copies, chosen, slots; /* slots: copies that there is room for */
 };
 
 struct residency {
     uint32_t layers, experts, nodes, memory_nodes;
-    bool interleaved;
+    bool interleaved, movable;
+    const struct topology *topology;
+    struct team *team;
     double core_share[TOPOLOGY_NODES_MAX]; /* 1 / cores of the node */
     double load[TOPOLOGY_NODES_MAX];       /* of the assignment at hand */
     struct arena *arena[TOPOLOGY_NODES_MAX];
     struct home *home;   /* [layers with experts, experts] */
     struct home **layer; /* [layers]: into home, NULL without experts */
     struct expert_copy *copies;
-    struct expert_part *parts; /* one for each piece of the plan, in its order */
+    struct expert_part *parts; /* one for each piece of the plan, in its order; movable: a slot for each node */
     uint32_t *pending;         /* [experts] */
     size_t max_parts;
     struct residency_report report;
@@ -105,15 +108,15 @@ static void hauling_body(struct team *team, unsigned thread, void *argument) {
 
 static moesaic_status residency_allocate(struct residency *r, const struct residency_options *o, size_t pieces,
                                          moesaic_error *error) {
-    size_t items = (size_t)o->shape->layers * o->shape->experts;
+    size_t items = (size_t)o->shape->layers * o->shape->experts, slots = r->movable ? items * r->nodes : pieces;
     r->home = calloc(items, sizeof *r->home);
     r->layer = calloc(r->layers, sizeof *r->layer);
-    r->parts = calloc(pieces + 1, sizeof *r->parts);
-    r->copies = calloc(pieces + 1, sizeof *r->copies);
+    r->parts = calloc(slots + 1, sizeof *r->parts);
+    r->copies = calloc(slots + 1, sizeof *r->copies);
     r->pending = calloc(r->experts, sizeof *r->pending);
     if (r->home && r->layer && r->parts && r->copies && r->pending)
         return MOESAIC_OK;
-    return status_no_memory(error, "placed experts", items * sizeof *r->home + pieces * sizeof *r->parts);
+    return status_no_memory(error, "placed experts", items * sizeof *r->home + slots * sizeof *r->parts);
 }
 
 static moesaic_status residency_open_arenas(struct residency *r, const struct residency_options *o,
@@ -129,6 +132,15 @@ static moesaic_status residency_open_arenas(struct residency *r, const struct re
     return status;
 }
 
+static struct expert_part part_of(const struct placement_piece *piece) {
+    return (struct expert_part){.node = piece->node,
+                                .reader = piece->reader,
+                                .gate_begin = piece->gate_begin,
+                                .gate_end = piece->gate_end,
+                                .down_begin = piece->down_begin,
+                                .down_end = piece->down_end};
+}
+
 /* Parts and copies of one expert, and what is to be copied for it. */
 static moesaic_status residency_settle(struct residency *r, const struct residency_options *o, size_t item,
                                        const struct ffn_weights *from, struct hauling *io_hauling,
@@ -136,16 +148,17 @@ static moesaic_status residency_settle(struct residency *r, const struct residen
     uint32_t first = o->plan->piece_at[item], end = o->plan->piece_at[item + 1];
     uint32_t layer = (uint32_t)(item / r->experts), expert = (uint32_t)(item % r->experts);
     struct home *home = &r->home[item];
-    home->copy = &r->copies[first];
+    size_t slot = r->movable ? item * r->nodes : first;
+    home->slots = r->movable ? r->nodes : end - first;
+    home->copy = &r->copies[slot];
+    if (end - first > home->slots)
+        return status_set(error, MOESAIC_E_UNSUPPORTED,
+                          "placed experts: layer %u, expert %u is in %u pieces on %u nodes", layer, expert, end - first,
+                          r->nodes);
     for (uint32_t p = first; p < end; p++) {
         const struct placement_piece *piece = &o->plan->pieces[p];
-        struct expert_part *part = &r->parts[p];
-        *part = (struct expert_part){.node = piece->node,
-                                     .reader = piece->reader,
-                                     .gate_begin = piece->gate_begin,
-                                     .gate_end = piece->gate_end,
-                                     .down_begin = piece->down_begin,
-                                     .down_end = piece->down_end};
+        struct expert_part *part = &r->parts[slot + p - first];
+        *part = part_of(piece);
         struct haul haul = {.from = from, .to = part, .bytes = haul_bytes(from, part), .node = piece->node};
         haul.block = arena_alloc(r->arena[piece->node], haul.bytes, BLOCK_ALIGNMENT);
         if (!haul.block)
@@ -257,6 +270,9 @@ moesaic_status residency_create(const struct residency_options *options, struct 
     r->experts = options->shape->experts;
     r->nodes = r->report.nodes = options->plan->nodes;
     r->interleaved = options->plan->policy == PLACEMENT_INTERLEAVE;
+    r->movable = options->movable;
+    r->topology = options->topology;
+    r->team = options->team;
     moesaic_status status = residency_carry_out(r, options, error);
     if (status) {
         residency_destroy(r);
@@ -284,6 +300,77 @@ const struct residency_report *residency_report(const struct residency *residenc
 }
 size_t residency_max_parts(const struct residency *residency) {
     return residency->max_parts;
+}
+
+/* ---- between steps ------------------------------------------------------------------------------------------------
+ */
+
+static struct expert_copy *home_find(const struct home *home, const struct placement_piece *piece) {
+    for (uint32_t c = 0; c < home->copies; c++)
+        if (home->copy[c].part->node == piece->node && home->copy[c].part->reader == piece->reader)
+            return &home->copy[c];
+    return NULL;
+}
+
+/* A whole expert again, in memory of another node, by that node's own threads. */
+static bool residency_haul(struct residency *r, const struct expert_part *from, const struct placement_piece *to,
+                           struct expert_part *ret_part) {
+    struct memory_residency found = {0};
+    struct expert_part part = part_of(to);
+    struct haul haul = {
+        .from = &from->weights, .to = &part, .bytes = haul_bytes(&from->weights, &part), .node = to->node};
+    haul.block = arena_alloc(r->arena[to->node], haul.bytes, BLOCK_ALIGNMENT);
+    if (!haul.block)
+        return false;
+    team_run(r->team, hauling_body, &(struct hauling){&haul, 1});
+    *ret_part = part;
+    memory_residency_add(r->topology, haul.block, haul.bytes, &found);
+    if (found.node_bytes[to->node] < haul.bytes)
+        log_line(LOG_WARNING, "experts: of %zu bytes moved, NUMA node %u holds %" PRIu64, haul.bytes,
+                 topology_node_at(r->topology, to->node)->os_index, found.node_bytes[to->node]);
+    return true;
+}
+
+/* The slot of the part that a copy no longer needs is the first one free: parts are found through copies alone. */
+static struct expert_part *home_free_part(const struct residency *r, const struct home *home) {
+    struct expert_part *slot = &r->parts[home->copy - r->copies];
+    for (uint32_t s = 0; s < home->slots; s++, slot++) {
+        bool used = false;
+        for (uint32_t c = 0; c < home->copies; c++)
+            used |= home->copy[c].part == slot;
+        if (!used)
+            return slot;
+    }
+    return NULL;
+}
+
+/* Blocks begin with the gate matrix. */
+static void residency_free_part(struct residency *r, const struct expert_part *part) {
+    arena_free(r->arena[part->node], (void *)(uintptr_t)part->weights.gate.data);
+}
+
+bool residency_apply(struct residency *r, const struct rebalance_move *move) {
+    struct home *home = &r->home[(size_t)move->layer * r->experts + move->expert];
+    struct expert_copy *from = r->movable ? home_find(home, &move->from) : NULL;
+    struct expert_part part;
+    if (!from || (move->kind == REBALANCE_DROP && home->copies == 1))
+        return false;
+    if (move->kind == REBALANCE_COPY) {
+        struct expert_part *slot = home_find(home, &move->to) ? NULL : home_free_part(r, home);
+        if (!slot || !residency_haul(r, from->part, &move->to, slot))
+            return false;
+        home->copy[home->copies++] = (struct expert_copy){.part = slot, .parts = 1, .bytes = from->bytes};
+    } else if (move->kind == REBALANCE_DROP) {
+        residency_free_part(r, from->part);
+        memmove(from, from + 1, (size_t)(&home->copy[--home->copies] - from) * sizeof *from);
+    } else {
+        if (!residency_haul(r, from->part, &move->to, &part))
+            return false;
+        residency_free_part(r, from->part);
+        r->parts[from->part - r->parts] = part;
+    }
+    home->chosen = 0;
+    return true;
 }
 
 /* ---- a step ------------------------------------------------------------------------------------------------------ */

@@ -8,12 +8,13 @@
 
 struct residency_options {
     const struct topology *topology;           /* as the plan's nodes; outlives the residency */
-    struct team *team;                         /* its threads copy; not kept */
+    struct team *team;                         /* its threads copy; kept where experts are to be movable */
     const struct placement_plan *plan;         /* checked by placement_plan_check; not kept */
     const struct placement_model *shape;       /* that it was checked against; not kept */
     uint32_t layers;                           /* of the model, those without experts included */
     const struct ffn_weights *const *experts;  /* [layers]: [shape->experts], NULL for a layer without */
     bool huge_pages;
+    bool movable; /* room for residency_apply; whole experts only */
 };
 
 /* One copy of an expert, whole or in slices. */
@@ -42,6 +43,11 @@ void residency_destroy(struct residency *residency); /* accepts NULL */
 const struct residency_report *residency_report(const struct residency *residency);
 /* Most parts that one layer's experts have together. */
 size_t residency_max_parts(const struct residency *residency);
+
+/* Carries out a move between steps: a whole expert is copied to its new node, and what it leaves is freed. False, with
+ * everything as it was, where there is no memory for it or no such copy; a warning where the pages are elsewhere. The
+ * bits of later steps are the same. */
+bool residency_apply(struct residency *residency, const struct rebalance_move *move);
 
 /* Decides which copy of each of the step's experts is read: those with one copy first, then the others by descending
  * tokens, each from the reader with the fewest bytes a core so far. One thread at a time; allocates nothing. */

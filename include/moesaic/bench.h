@@ -24,7 +24,8 @@ typedef struct moesaic_bench_options {
     moesaic_kv_type kv;
     moesaic_progress_callback *progress; /* in repetitions */
     void *user;
-    const char *plan_path;     /* as moesaic_engine_options */
+    const char *plan_path;     /* as moesaic_engine_options, */
+    bool rebalance;            /* and so is this */
 } moesaic_bench_options;
 
 /* Of the counted repetitions. */

@@ -35,6 +35,10 @@ typedef struct moesaic_engine_options {
     const char *plan_path;    /* placement plan to carry out (moesaic_place writes them); "none": leave the experts
                                  where the system maps them; NULL: slice them over the nodes that threads are bound
                                  to, where these are several */
+    bool rebalance;           /* move experts of a whole or replicate plan between steps when the traffic drifts from
+                                 what it was made for; tokens stay the same. Decisions and gains go to the log */
+    uint32_t rebalance_tokens; /* watched before each decision; 0: 2048 */
+    uint64_t rebalance_bytes_per_s; /* most that is moved; 0: 256 MiB */
 } moesaic_engine_options;
 
 /* Starts an engine and takes a reference on `model`. `options` may be NULL. Errors: USAGE, MEMORY, FAILED. */

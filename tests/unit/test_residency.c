@@ -129,10 +129,11 @@ struct layout {
     const char *policy;
     unsigned nodes, split; /* split: 0 whole, 1 slices, 2 copies on both nodes */
     unsigned second, reader;
+    bool movable, crowded; /* crowded: all but the last expert on node 0, and the plan was made for other traffic */
 };
 
 static void print_pieces(FILE *file, const struct layout *l, uint32_t expert, uint32_t gate, uint32_t down) {
-    unsigned node = l->nodes > 1 ? expert % 2 : 0;
+    unsigned node = l->crowded ? expert == 7 : l->nodes > 1 ? expert % 2 : 0;
     if (l->split == 1)
         fprintf(file, "[[0,0,0,16,0,16],[%u,%u,16,%u,16,%u]]", l->second, l->reader, gate, down);
     else if (l->split == 2)
@@ -155,7 +156,8 @@ static struct placement_plan *plan_made(const struct placement_model *shape, con
             l->nodes);
     for (uint32_t layer = 0; layer < shape->layers; layer++)
         for (uint32_t e = 0; e < shape->experts; e++)
-            fprintf(file, "%s0%s", e ? "," : layer ? ",[" : "[", e + 1 == shape->experts ? "]" : "");
+            fprintf(file, "%s%d%s", e ? "," : layer ? ",[" : "[", l->crowded && e == 7 ? 1000 : 0,
+                    e + 1 == shape->experts ? "]" : "");
     fputs("],\"pieces\":[", file);
     for (uint32_t layer = 0; layer < shape->layers && !interleaved; layer++)
         for (uint32_t e = 0; e < shape->experts; e++) {
@@ -186,10 +188,12 @@ static void placed_open(struct placed *p, const char *model, const struct layout
                                         .plan = p->plan,
                                         .shape = &p->shape,
                                         .layers = config->layers,
-                                        .experts = p->experts};
+                                        .experts = p->experts,
+                                        .movable = l->movable};
     cr_assert_eq(residency_create(&options, &p->residency, &error), MOESAIC_OK, "%s", error.message);
     struct forward_options forward = {
-        .max_step_tokens = 64, .max_items = 1, .max_logits_rows = 64, .residency = p->residency};
+        .max_step_tokens = 64, .max_items = 1, .max_logits_rows = 64, .residency = p->residency,
+        .keep_routing = l->movable};
     cr_assert_eq(forward_create(p->engine.model, p->engine.team, &forward, &p->counters, &p->forward, &error),
                  MOESAIC_OK, "%s", error.message);
 }
@@ -373,6 +377,142 @@ Test(residency, copies_go_to_the_reader_that_is_done_first) {
     cr_expect_eq(residency_copy(p.residency, 0, 3)->part->reader, 1);
     cr_expect_eq(residency_copy(p.residency, 0, 1)->part->reader, 0);
     router_plan_done(&plan);
+    placed_close(&p);
+}
+
+/* ---- moving ------------------------------------------------------------------------------------------------------ */
+
+static struct rebalance_move move_of(const struct placed *p, enum rebalance_kind kind, uint16_t from, uint16_t to) {
+    const struct placement_expert *expert = &p->shape.expert[3];
+    struct placement_piece piece = {
+        .node = from, .reader = from, .gate_end = expert->intermediate, .down_end = p->shape.hidden};
+    struct rebalance_move move = {.kind = kind, .expert = 3, .from = piece, .to = piece};
+    move.to.node = move.to.reader = to;
+    return move;
+}
+
+static void expect_same_bits(struct placed *p, const char *what) {
+    static const int32_t ids[] = {5, 80, 17, 5, 44, 3, 9, 61};
+    enum { TOKENS = sizeof ids / sizeof *ids };
+    size_t bytes = TOKENS * model_config(p->engine.model)->vocab * sizeof(float);
+    float *plain = logits_of(p, p->engine.forward, ids, TOKENS), *placed = logits_of(p, p->forward, ids, TOKENS);
+    cr_expect_arr_eq(placed, plain, bytes, "%s", what);
+    free(placed);
+    free(plain);
+}
+
+Test(residency, moved_copied_and_dropped_experts_are_the_same) {
+    static const struct layout movable = {"replicate", 2, 0, 0, 9, .movable = true};
+    static const struct {
+        enum rebalance_kind kind;
+        uint16_t from, to;
+        bool possible;
+        uint32_t reader, copies; /* what the expert then is: the first copy's reader */
+    } moves[] = {{REBALANCE_MOVE, 1, 0, true, 0, 1},  {REBALANCE_MOVE, 1, 0, false, 0, 1}, /* it is not on 1 any more */
+                 {REBALANCE_DROP, 0, 0, false, 0, 1},                                      /* the only copy */
+                 {REBALANCE_COPY, 0, 1, true, 0, 2},  {REBALANCE_COPY, 0, 1, false, 0, 2},
+                 {REBALANCE_DROP, 0, 0, true, 1, 1},  {REBALANCE_COPY, 1, 0, true, 1, 2},
+                 {REBALANCE_DROP, 0, 0, true, 1, 1}};
+    struct placed p;
+    placed_open(&p, "checkpoints/mixtral", &movable);
+    struct router_plan plan;
+    static const uint32_t chosen = 3;
+    static const float weight = 1;
+    cr_assert_eq(router_plan_init(&plan, 1, p.shape.experts, 1, NULL), MOESAIC_OK);
+    router_plan_build(&plan, 1, &chosen, &weight);
+    for (size_t i = 0; i < sizeof moves / sizeof *moves; i++) {
+        struct rebalance_move move = move_of(&p, moves[i].kind, moves[i].from, moves[i].to);
+        cr_expect_eq(residency_apply(p.residency, &move), moves[i].possible, "move %zu", i);
+        residency_assign(p.residency, 0, &plan);
+        cr_expect_eq(residency_copy(p.residency, 0, 3)->part->reader, moves[i].reader, "move %zu", i);
+        expect_same_bits(&p, "after a move");
+    }
+    router_plan_done(&plan);
+    placed_close(&p);
+}
+
+Test(residency, only_movable_experts_move) {
+    struct placed p;
+    placed_open(&p, "checkpoints/mixtral", &layouts[3]);
+    struct rebalance_move move = move_of(&p, REBALANCE_MOVE, 1, 0);
+    cr_expect_not(residency_apply(p.residency, &move));
+    placed_close(&p);
+}
+
+/* ---- rebalancing ------------------------------------------------------------------------------------------------- */
+
+struct lines {
+    char text[8][512];
+    unsigned count;
+};
+
+static void keep_line(void *user, log_level level, const char *line) {
+    struct lines *lines = user;
+    if (level == LOG_INFO && lines->count < 8)
+        snprintf(lines->text[lines->count++], sizeof lines->text[0], "%s", line);
+}
+
+/* One token after another through the forward pass and the rebalancer; its logits. */
+static float *decode_watched(struct placed *p, struct place_rebalance *rebalance, const int32_t *ids, size_t count,
+                             uint64_t step_ns) {
+    moesaic_error error = {0};
+    struct model_context *context;
+    size_t vocab = model_config(p->engine.model)->vocab;
+    float *logits = calloc(count * vocab, sizeof *logits);
+    cr_assert_eq(model_context_create(p->engine.model, p->engine.pool, count, &context, &error), MOESAIC_OK);
+    for (size_t i = 0; i < count; i++) {
+        struct forward_item item = {.context = context, .ids = ids + i, .count = 1, .want = FORWARD_LAST_LOGITS};
+        cr_assert_eq(forward_step(p->forward, &item, 1, NULL, &error), MOESAIC_OK, "%s", error.message);
+        memcpy(logits + i * vocab, forward_logits(p->forward, item.ret_row), vocab * sizeof *logits);
+        place_rebalance_step(rebalance, p->forward, &item, 1, step_ns);
+    }
+    model_context_destroy(context);
+    return logits;
+}
+
+/* Seven of eight experts crowd on node 0 of a plan made for traffic that chose the other: one window later some have
+ * moved, the log says what was predicted and then what was seen, and no bit is another. */
+Test(residency, drifted_traffic_moves_experts_and_no_bit) {
+    enum { TOKENS = 64 };
+    static const struct layout crowded = {"whole", 2, 0, 0, 9, .movable = true, .crowded = true};
+    const struct rebalance_options options = {.window_tokens = TOKENS, .max_bytes = 1 << 30};
+    struct placed p;
+    struct place_rebalance *rebalance;
+    struct lines lines = {.count = 0};
+    moesaic_error error = {0};
+    placed_open(&p, "checkpoints/mixtral", &crowded);
+    struct machine_speeds *speeds = calloc(1, sizeof *speeds);
+    cr_assert_eq(machine_speeds_from_topology(p.topology, NULL, speeds, &error), MOESAIC_OK, "%s", error.message);
+    cr_assert_eq(place_rebalance_create(&p.shape, speeds, p.plan, p.residency, &options, &rebalance, &error),
+                 MOESAIC_OK, "%s", error.message);
+    log_set(keep_line, &lines);
+    int32_t ids[TOKENS];
+    for (int i = 0; i < TOKENS; i++)
+        ids[i] = 3 + i * 7 % 90;
+    float *before = decode_watched(&p, rebalance, ids, TOKENS, 1500);
+    cr_assert_eq(lines.count, 1);
+    cr_expect_not_null(strstr(lines.text[0], "rebalance 1: migrate"), "%s", lines.text[0]);
+    cr_expect_null(strstr(lines.text[0], "observed"), "%s", lines.text[0]);
+    const struct rebalance_record *last = rebalancer_last(place_rebalance_state(rebalance));
+    cr_expect_gt(last->moves, 0);
+    cr_expect_eq(last->moves_failed, 0);
+    for (uint32_t layer = 0; layer < 2; layer++) {
+        uint32_t on_one = 0;
+        for (uint32_t e = 0; e < 8; e++)
+            on_one += residency_copy(p.residency, layer, e)->part->node == 1;
+        cr_expect_geq(on_one, 2, "layer %u: %u experts on node 1", layer, on_one);
+    }
+    float *after = decode_watched(&p, rebalance, ids, TOKENS, 1000);
+    cr_expect_arr_eq(after, before, TOKENS * model_config(p.engine.model)->vocab * sizeof *after);
+    cr_assert_eq(lines.count, 3);
+    cr_expect_not_null(strstr(lines.text[1], "50.0 % observed"), "%s", lines.text[1]);
+    cr_expect_not_null(strstr(lines.text[2], "rebalance 2: steady"), "%s", lines.text[2]);
+    log_set(NULL, NULL);
+    free(before);
+    free(after);
+    free(speeds);
+    place_rebalance_destroy(rebalance);
+    place_rebalance_destroy(NULL);
     placed_close(&p);
 }
 

@@ -125,6 +125,7 @@ static int run(int count, const char *const *positional) {
                                    .repetitions = (uint32_t)repetitions,
                                    .threads = (uint32_t)cli_common.threads,
                                    .plan_path = cli_common.plan,
+                                   .rebalance = cli_common.rebalance,
                                    .progress = cli_progress_update,
                                    .user = &progress};
     int status = cli_kv(MOESAIC_KV_DEFAULT, &bench.kv);

@@ -53,6 +53,7 @@ struct cli_common {
     const char *kv;
     const char *isa;
     const char *plan;
+    bool rebalance;
 };
 extern struct cli_common cli_common;
 

@@ -56,7 +56,8 @@ int cli_session_open(const char *path, moesaic_kv_type kv, struct cli_session *r
                                       .threads = (uint32_t)cli_common.threads,
                                       .kv = kv,
                                       .isa = cli_common.isa,
-                                      .plan_path = cli_common.plan};
+                                      .plan_path = cli_common.plan,
+                                      .rebalance = cli_common.rebalance};
     if (moesaic_model_open(path, NULL, &session.model, &error) ||
         moesaic_engine_create(session.model, &options, &session.engine, &error)) {
         cli_session_close(&session);

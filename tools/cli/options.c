@@ -18,6 +18,8 @@ static const struct option_spec common_options[] = {
      &cli_common.isa},
     {"plan", 0, OPTION_TEXT, "FILE", "placement plan of 'moesaic place'; none: leave experts where they are mapped",
      &cli_common.plan},
+    {"rebalance", 0, OPTION_FLAG, NULL, "move experts of the plan when the traffic drifts from it (see -v)",
+     &cli_common.rebalance},
     {"quiet", 'q', OPTION_FLAG, NULL, "no progress, no warnings", &cli_common.quiet},
     {"verbose", 'v', OPTION_FLAG, NULL, "say more on standard error", &cli_common.verbose},
     {0}};
