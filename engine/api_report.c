@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The C API: comparisons. */
+/* The C API: comparisons and advice. */
 #include <stdlib.h>
 
+#include "advise.h"
 #include "api_internal.h"
 #include "compare_internal.h"
 
@@ -42,5 +43,22 @@ moesaic_status moesaic_compare(moesaic_engine *base, moesaic_engine *optimized,
     status = api_result(ret_result, &result, sizeof result, "compare result", error);
     if (status || !ret_result)
         free(result.json);
+    return status;
+}
+
+moesaic_status moesaic_advise(moesaic_model *model, const moesaic_advise_options *options,
+                              moesaic_advise_result *ret_result, moesaic_error *error) {
+    moesaic_advise_options o;
+    moesaic_status status = api_options(options, &o, sizeof o, "advise options", error);
+    if (!status && (!model || !model->model))
+        status = status_set(error, MOESAIC_E_USAGE, "advise: no model with weights");
+    moesaic_advise_result *result = calloc(1, sizeof *result);
+    if (!status && !result)
+        status = status_no_memory(error, "advise", sizeof *result);
+    if (!status)
+        status = pipeline_advise(model, &o, result, error);
+    if (!status)
+        status = api_result(ret_result, result, sizeof *result, "advise result", error);
+    free(result);
     return status;
 }

@@ -46,6 +46,11 @@ ROWS = {
     "SparseGPT 4:8": (["--prune", "sparsegpt:4:8", "--quant", "none", *EXPERTS_ONLY], True, False),
     "SparseGPT 2:4": (["--prune", "sparsegpt:2:4", "--quant", "none", *EXPERTS_ONLY], True, False),
     "magnitude 2:4": (["--prune", "magnitude:2:4", "--quant", "none", *EXPERTS_ONLY], False, False),
+    "budget 4.76 bits": (["--budget", "4.76bpw"], True, True),
+    "budget 3.8 bits": (["--budget", "3.8bpw"], True, True),
+    "budget 3.2 bits": (["--budget", "3.2bpw"], True, True),
+    "budget as INT4 g64 GPTQ": (["--budget", "5.729bpw", *EXPERTS_ONLY], True, True),
+    "budget as INT3 g64 GPTQ": (["--budget", "4.836bpw", *EXPERTS_ONLY], True, True),
     "Wanda 2:4": (["--prune", "wanda:2:4", "--quant", "none", *EXPERTS_ONLY], True, False),
 }
 # What others reach on this model, text and windows: (bits of the file, bits in the experts, perplexity, KL mean, p99, top-1 %).

@@ -35,8 +35,11 @@ static bool preset_make(const char *name, struct recipe *ret) {
     struct recipe_matrix int8 = quantized(QUANT_CLIP, FORMAT_INT8, 64), int4 = quantized(QUANT_GPTQ, FORMAT_INT4, 64);
     *ret = (struct recipe){.experts = int4, .attention = int8, .embedding = int8, .head = int8, .min_tokens = 128};
     ret->rare = int4;
-    if (!strcmp(name, "int4"))
+    if (!strcmp(name, "int4")) {
+        ret->rare = quantized(QUANT_GPTQ, FORMAT_INT3, 64);
+        ret->rare_share = 0.01;
         return true;
+    }
     if (!strcmp(name, "int4-all")) {
         ret->attention = ret->head = int4;
         ret->rare = quantized(QUANT_GPTQ, FORMAT_INT3, 128);
@@ -362,6 +365,9 @@ static moesaic_status overlay_read(const json_value *root, struct recipe *recipe
             status = matrix_read(json_get(root, parts[i].key), parts[i].key, parts[i].matrix, error);
     if (!status && (recipe->embedding.prune || recipe->embedding.quant == QUANT_GPTQ))
         status = refuse(error, "embedding", "quant", "rows are looked up, not multiplied: none, rtn or clip, unpruned");
+    /* A preset's rare experts are variations of its experts, not of others. */
+    if (json_get(root, "experts") && !json_get(root, "rare"))
+        recipe->rare_share = 0;
     if (!status)
         status = number_read(root, "recipe", "rare_share", 0, 1, &recipe->rare_share, error);
     if (!status)

@@ -45,6 +45,7 @@
 #ifndef MOESAIC_MOESAIC_H
 #define MOESAIC_MOESAIC_H
 
+#include <moesaic/advise.h>
 #include <moesaic/bench.h>
 #include <moesaic/compress.h>
 #include <moesaic/engine.h>

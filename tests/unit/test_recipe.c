@@ -78,6 +78,13 @@ Test(recipe, stores_rare_experts_in_fewer_bits) {
     cr_assert_str_eq(recipe_format_name(recipe_of_expert(&r, 0, UINT32_MAX, 0)), "int4-g64",
                      "shared ones are no experts");
     recipe_done(&r);
+    cr_assert_eq(read_over("int4", NULL, &r, &error), MOESAIC_OK);
+    cr_assert_str_eq(recipe_format_name(recipe_of_expert(&r, 0, 0, 0.009)), "int3-g64");
+    cr_assert_str_eq(recipe_format_name(recipe_of_expert(&r, 0, 0, 0.01)), "int4-g64");
+    recipe_done(&r);
+    cr_assert_eq(read_over("int4", "{\"experts\":{\"format\":\"int8\"}}", &r, &error), MOESAIC_OK);
+    cr_assert_str_eq(recipe_format_name(recipe_of_expert(&r, 0, 0, 0)), "int8-g64", "experts named, rare ones not");
+    recipe_done(&r);
 }
 
 Test(recipe, of_a_tied_table_is_one) {

@@ -66,7 +66,7 @@ struct verb {
     int (*run)(int count, const char *const *positional);
 };
 extern const struct verb verb_run, verb_chat, verb_tokenize, verb_template, verb_logits, verb_eval, verb_inspect,
-    verb_trace, verb_export, verb_compress, verb_compare, verb_bench, verb_topology, verb_place;
+    verb_trace, verb_export, verb_compress, verb_compare, verb_advise, verb_bench, verb_topology, verb_place;
 
 /* Parses argv behind the verb's name. Returns -1 to go on, or the exit status to leave with (help, usage). */
 int cli_parse(const struct verb *verb, int argc, char **argv, int *ret_count, const char **ret_positional);
@@ -85,6 +85,9 @@ int cli_session_open(const char *path, moesaic_kv_type kv, struct cli_session *r
 void cli_session_close(struct cli_session *session);
 /* --kv as a value; `fallback` when it is not given. */
 int cli_kv(moesaic_kv_type fallback, moesaic_kv_type *ret_kv);
+/* How much of a calibration text to calibrate on: its last twentieth is held out, from a line's beginning on, to judge
+ * by. A text too short for that is used whole. */
+size_t cli_calibration_bytes(const char *text, size_t bytes);
 /* A whole file ("-": standard input) into memory, at most 1 GiB; freed with free(). Exit status. */
 int cli_read_file(const char *path, char **ret_text, size_t *ret_bytes);
 

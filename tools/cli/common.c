@@ -110,6 +110,20 @@ int cli_read_file(const char *path, char **ret_text, size_t *ret_bytes) {
     return EXIT_DONE;
 }
 
+enum { HELD_OUT_SHARE = 20, HELD_OUT_MIN = 2048 };
+
+size_t cli_calibration_bytes(const char *text, size_t bytes) {
+    size_t held = bytes / HELD_OUT_SHARE, at = bytes - held;
+    if (held < HELD_OUT_MIN)
+        return bytes;
+    const char *line = memchr(text + at, '\n', held / 2);
+    if (line)
+        return (size_t)(line - text) + 1;
+    while (at && ((unsigned char)text[at] & 0xC0) == 0x80)
+        at--;
+    return at;
+}
+
 int cli_flush(void) {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return EXIT_DONE;

@@ -225,21 +225,7 @@ static void quality_print(const moesaic_compare_result *r, const char *name, con
 /* ---- the comparison
  * -------------------------------------------------------------------------------------------------- */
 
-/* The last twentieth of the calibration text is held out for the comparison, from a line's beginning on. A text too
- * short for that is used whole, and the report says so. */
-enum { HELD_OUT_SHARE = 20, HELD_OUT_MIN = 2048, COMPARED_TOKENS = 8192 };
-
-static size_t calibration_bytes(const char *text, size_t bytes) {
-    size_t held = bytes / HELD_OUT_SHARE, at = bytes - held;
-    if (held < HELD_OUT_MIN)
-        return bytes;
-    const char *line = memchr(text + at, '\n', held / 2);
-    if (line)
-        return (size_t)(line - text) + 1;
-    while (at && ((unsigned char)text[at] & 0xC0) == 0x80)
-        at--;
-    return at;
-}
+enum { COMPARED_TOKENS = 8192 };
 
 /* "OUT.report.html" for OUT.moe; freed with free(). */
 static char *report_path(const char *suffix) {
@@ -293,7 +279,7 @@ static int compare(moesaic_model *model, const char *calib, size_t calib_bytes, 
     moesaic_error error;
     struct cli_progress progress;
     struct comparing c = {0};
-    size_t used = calibration_bytes(calib, calib_bytes);
+    size_t used = cli_calibration_bytes(calib, calib_bytes);
     bool held_out = used < calib_bytes;
     const moesaic_compare_text text = {held_out ? "held-out" : "calibration", held_out ? calib + used : calib,
                                        held_out ? calib_bytes - used : calib_bytes};
@@ -352,7 +338,7 @@ static int compress(moesaic_model *model, const char *recipe, const char *calib,
                                                  .recipe = recipe,
                                                  .recipe_bytes = strlen(recipe),
                                                  .calib = calib,
-                                                 .calib_bytes = calibration_bytes(calib, calib_bytes),
+                                                 .calib_bytes = cli_calibration_bytes(calib, calib_bytes),
                                                  .calib_tokens = (uint32_t)calib_tokens,
                                                  .threads = (uint32_t)cli_common.threads,
                                                  .resume = resume,

@@ -7,7 +7,7 @@
 
 static const struct verb *const verbs[] = {&verb_run,    &verb_chat,     &verb_tokenize, &verb_template,
                                            &verb_logits, &verb_eval,     &verb_inspect,  &verb_trace,
-                                           &verb_export, &verb_compress, &verb_compare,
+                                           &verb_export, &verb_compress, &verb_compare, &verb_advise,
                                            &verb_bench,    &verb_topology, &verb_place};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 

@@ -7,3 +7,8 @@ moesaic inspect --json | keys
 moesaic trace --text text -o trace.safetensors --json | keys
 moesaic logits --ids 1,2,3 -o logits.safetensors --json | keys
 moesaic export -o out --json | keys
+moesaic advise "$DATA/bad/_valid" --calib "$DATA/texts/calib.txt" --calib-tokens 64 --tokens 64 --threads 1 --json | tee advice | keys
+python3 -c "
+import json
+r = json.load(open('advice'))
+print(*sorted(r['base']), '-', *sorted(r['walk'][0]), '-', *sorted(r['candidates'][0]))"
