@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* make-model SHAPE RECIPE -o OUT.moe [--layers N] [--seed S]: an artifact of a published model's shape with random
- * weights, to measure speed without the weights. SHAPE is a name below or the path of a config.json; RECIPE names the
- * format of the experts ("int4", "int4-g128", "int3", "int4-2:4", "int4-sparse50", "bf16", ...), with INT8 attention,
- * embedding and head, or "int4-all" for INT4 everywhere. */
+/* make-model SHAPE RECIPE -o OUT.moe [--layers N] [--set KEY=N]... [--seed S]: an artifact of a published model's shape
+ * with random weights, to measure speed without the weights. SHAPE is a name below or the path of a config.json, of
+ * which --set replaces numbers (num_experts, moe_intermediate_size ...); RECIPE names the format of the experts
+ * ("int4", "int4-g128", "int3", "int4-2:4", "int4-sparse50", "bf16", ...), with INT8 attention, embedding and head, or
+ * "int4-all" for INT4 everywhere; "config" writes the shape's config.json alone, for those who make the same model for
+ * others. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -279,25 +281,55 @@ static moesaic_status put_all(struct maker *m) {
     return status ? status : artifact_writer_end(m->writer, &m->error);
 }
 
-/* config.json of the shape with its number of layers replaced where asked; freed with free(). */
-static char *config_text(const char *shape, long layers, moesaic_error *error) {
+enum { SETTINGS_MAX = 16 };
+
+/* Numbers of a shape to be replaced: "KEY=N". */
+struct settings {
+    size_t count;
+    const char *text[SETTINGS_MAX];
+};
+
+static moesaic_status settings_apply(const struct settings *settings, json_value *root, moesaic_error *error) {
+    for (size_t i = 0; i < settings->count; i++) {
+        char key[64], behind;
+        long value;
+        if (sscanf(settings->text[i], "%63[^=]=%ld%c", key, &value, &behind) != 2 || value < 1)
+            return status_set(error, MOESAIC_E_USAGE, "make-model: '%s' is not KEY=N with N from 1", settings->text[i]);
+        json_put(root, key, json_make_integer(value));
+    }
+    return MOESAIC_OK;
+}
+
+/* config.json of the shape with what is set replaced; freed with free(). */
+static char *config_text(const char *shape, const struct settings *settings, moesaic_error *error) {
     json_value *root = NULL;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (!strcmp(shape, shapes[i].name))
             json_parse(shapes[i].config, strlen(shapes[i].config), NULL, shape, &root, error);
     if (!root && json_parse_file(shape, NULL, &root, error))
         return NULL;
-    if (layers)
-        json_put(root, "num_hidden_layers", json_make_integer(layers));
-    char *text = json_dump(root, false, NULL);
+    char *text = settings_apply(settings, root, error) ? NULL : json_dump(root, false, NULL);
     json_free(root);
     return text;
 }
 
-static moesaic_status make(struct maker *m, const char *shape, long layers, const char *path) {
+static moesaic_status make_config(struct maker *m, const char *shape, const struct settings *settings,
+                                  const char *path) {
+    char *text = config_text(shape, settings, &m->error);
+    if (!text)
+        return MOESAIC_E_INPUT;
+    FILE *file = fopen(path, "w");
+    bool written = file && fputs(text, file) >= 0;
+    if (!file || fclose(file) || !written)
+        status_set(&m->error, MOESAIC_E_IO, "make-model: cannot write %s", path);
+    free(text);
+    return m->error.status;
+}
+
+static moesaic_status make(struct maker *m, const char *shape, const struct settings *settings, const char *path) {
     json_value *root = NULL;
     uint32_t resumed;
-    char *text = config_text(shape, layers, &m->error);
+    char *text = config_text(shape, settings, &m->error);
     if (!text)
         return MOESAIC_E_INPUT;
     moesaic_status status = json_parse(text, strlen(text), NULL, shape, &root, &m->error);
@@ -327,25 +359,30 @@ static moesaic_status make(struct maker *m, const char *shape, long layers, cons
 int main(int argc, char **argv) {
     static struct maker m = {.state = 1};
     const char *shape = NULL, *recipe = NULL, *output = NULL;
-    long layers = 0;
+    struct settings settings = {0};
+    char layers[64];
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "-o") && i + 1 < argc)
             output = argv[++i];
-        else if (!strcmp(argv[i], "--layers") && i + 1 < argc)
-            layers = atol(argv[++i]);
+        else if (!strcmp(argv[i], "--layers") && i + 1 < argc && settings.count < SETTINGS_MAX) {
+            snprintf(layers, sizeof layers, "num_hidden_layers=%s", argv[++i]);
+            settings.text[settings.count++] = layers;
+        } else if (!strcmp(argv[i], "--set") && i + 1 < argc && settings.count < SETTINGS_MAX)
+            settings.text[settings.count++] = argv[++i];
         else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
             m.state = strtoull(argv[++i], NULL, 10) * 2 + 1;
         else
             *(shape ? &recipe : &shape) = argv[i];
     }
-    if (!shape || !recipe || !output || layers < 0 || !kinds_read(recipe, &m.kinds)) {
-        fprintf(stderr,
-                "usage: make-model SHAPE RECIPE -o OUT.moe [--layers N] [--seed S]\n"
-                "SHAPE: olmoe-1b-7b, qwen3-30b-a3b, mixtral-8x7b or a config.json\n"
-                "RECIPE: bf16, int8, int4, int4-all, int3, int2, int4-2:4, int4-4:8, int4-sparse50, each -gN\n");
+    bool config = recipe && !strcmp(recipe, "config");
+    if (!shape || !recipe || !output || (!config && !kinds_read(recipe, &m.kinds))) {
+        fprintf(stderr, "usage: make-model SHAPE RECIPE -o OUT.moe [--layers N] [--set KEY=N]... [--seed S]\n"
+                        "SHAPE: olmoe-1b-7b, qwen3-30b-a3b, mixtral-8x7b or a config.json\n"
+                        "RECIPE: bf16, int8, int4, int4-all, int3, int2, int4-2:4, int4-4:8, int4-sparse50, each -gN;\n"
+                        "        or config, for the config.json alone\n");
         return 2;
     }
-    if (make(&m, shape, layers, output)) {
+    if (config ? make_config(&m, shape, &settings, output) : make(&m, shape, &settings, output)) {
         fprintf(stderr, "make-model: %s\n", m.error.message);
         return 1;
     }
