@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bench_kernels: every product kernel of kernels.def against the roofs of this machine, measured by turns in one run.
+/* bench_kernels: every product kernel of kernels.def, and those on lanes.h, against the roofs of this machine, measured
+ * by turns in one run.
  *
  * Weights are copies of one matrix that together exceed the last-level cache, as the experts of a model do; every
  * thread computes its share of the rows of each. Prints one CSV line a kernel: medians over the repeats; fractions of a
@@ -12,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "kernels.h"
+#include "lanes_bench.h"
 
 enum { THREADS_MAX = 64, REPEATS_MAX = 101, TOKENS_MAX = 1024, PEAK_ROUNDS = 10000 };
 
@@ -315,7 +317,7 @@ int main(int argc, char **argv) {
     uint8_t *data = map_memory(options.bytes);
     if (values == NULL || job.out == NULL)
         return 1;
-    memset(data, 1, options.bytes);
+    memset(data, 0x3c, options.bytes); /* an ordinary number in every format */
     job.data = data;
     for (size_t i = 0; i < options.tokens * options.cols; i++)
         values[i] = (float)(i % 255) - 127.0f;
@@ -331,11 +333,12 @@ int main(int argc, char **argv) {
             return 1;
     }
     bench_all(&options, &job);
+    int status = bench_lanes(options.slot, options.isa, data, options.bytes, options.repeats);
     job.stop = true;
     pthread_barrier_wait(&job.start);
     for (unsigned t = 1; t < options.threads; t++)
         pthread_join(threads[t], NULL);
     free(values);
     free(job.out);
-    return 0;
+    return status;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kernel checker: every kernel of kernels.def that this CPU has, bit for bit against its C reference. */
+/* The kernel checker: every kernel of kernels.def and of the tables on lanes.h that this CPU has, bit for bit against
+ * its C reference. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -41,6 +42,13 @@ check_fn check_few;
 check_fn check_many;
 check_fn check_roof_read;
 check_fn check_roof_int8;
+
+/* What was checked of one ISA. */
+struct check_outcome {
+    unsigned passed, failed, absent;
+};
+/* The kernels of the forward pass, the experts and the router, which have tables of their own. */
+void check_lanes(const char *isa, struct check_outcome *outcome);
 
 /* Kernels whose instructions are emulated in C, under an ISA name that says so. */
 extern const struct kernel_entry emulated_entries[];

@@ -28,12 +28,8 @@ static check_fn *check_of(const char *slot) {
     return NULL;
 }
 
-struct outcome {
-    unsigned passed, failed, absent;
-};
-
 static void run(const struct kernel_entry *entry, const char *isa, const struct kernel_table *reference,
-                struct outcome *outcome) {
+                struct check_outcome *outcome) {
     if (strcmp(entry->isa, isa) != 0)
         return;
     if ((cpu_bundles() & entry->bundle) != entry->bundle) {
@@ -53,12 +49,13 @@ int main(int argc, char **argv) {
         return 2;
     }
     struct kernel_table reference;
-    struct outcome outcome = {0};
+    struct check_outcome outcome = {0};
     kernels_fill(&reference, CPU_SCALAR);
     for (size_t i = 0; i < kernel_entries_count; i++)
         run(&kernel_entries[i], argv[1], &reference, &outcome);
     for (size_t i = 0; i < emulated_entries_count; i++)
         run(&emulated_entries[i], argv[1], &reference, &outcome);
+    check_lanes(argv[1], &outcome);
     printf("%u passed, %u failed, %u not on this CPU\n", outcome.passed, outcome.failed, outcome.absent);
     if (outcome.failed > 0)
         return 1;
