@@ -36,8 +36,10 @@ static void rtn_loss(const float *w, size_t cols, const float *scales, uint32_t 
     for (size_t begin = 0; begin < cols; begin += group) {
         size_t end = cols - begin < group ? cols : begin + group;
         double largest = 0.0, step = 0.0;
-        for (size_t k = begin; k < end; k++)
-            largest = fmax(largest, fabs((double)w[k] * scales[k]));
+        for (size_t k = begin; k < end; k++) {
+            double size = fabs((double)w[k] * scales[k]);
+            largest = size > largest ? size : largest; /* gcc 12 for aarch64 fails on fmax here */
+        }
         scale_round(largest / high, factor, &step);
         for (size_t k = begin; k < end; k++) {
             double scaled = (double)w[k] * scales[k];
