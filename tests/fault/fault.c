@@ -13,7 +13,7 @@
 /* What a scenario works with; opened before the faults begin, NULL where the scenario itself opens it. */
 struct world {
     const char *data;
-    char model_path[512], out[64], folder[64], text[2048];
+    char model_path[512], out[64], folder[64], routing[64], plan[64], text[2048];
     size_t text_bytes;
     moesaic_model *model;
     moesaic_engine *engine;
@@ -193,6 +193,56 @@ static moesaic_status export(struct world *w, moesaic_error *error) {
     return system(command) ? MOESAIC_E_FAILED : status;
 }
 
+static moesaic_status place(struct world *w, moesaic_error *error) {
+    moesaic_machine_options machine = {.size = sizeof machine}; /* with assumed speeds */
+    moesaic_place_options options = {.size = sizeof options,
+                                     .trace_path = w->routing,
+                                     .machine = &machine,
+                                     .policy = MOESAIC_PLACE_REPLICATE,
+                                     .plan_path = w->plan};
+    moesaic_place_result result = {.size = sizeof result};
+    moesaic_status status = moesaic_place(w->model, &options, &result, error);
+    if (status)
+        return status;
+    digest_add(w, &result.gain, sizeof result.gain);
+    moesaic_free(result.node_bytes);
+    return MOESAIC_OK;
+}
+
+/* Makes the plan that `place` left one for other traffic, all to the first expert, so that what follows is a drift. */
+static bool plan_for_other_traffic(const struct world *w) {
+    static char text[1 << 20];
+    FILE *file = fopen(w->plan, "r+b");
+    size_t bytes = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    char *at = bytes ? strstr(text, "\"histogram\":") : NULL, digit = '1';
+    for (; at && *at && strncmp(at, "\"pieces\"", 8); at++) {
+        digit = *at == '[' ? '9' : *at == ',' ? '1' : digit;
+        *at = *at >= '0' && *at <= '9' ? digit : *at;
+    }
+    bool done = at && !fseek(file, 0, SEEK_SET) && fwrite(text, 1, bytes, file) == bytes;
+    return file && !fclose(file) && done;
+}
+
+/* Reads the plan, copies the experts, and rebalances as it generates. */
+static moesaic_status carry_out(struct world *w, moesaic_error *error) {
+    moesaic_engine_options options = {.size = sizeof options,
+                                      .threads = 2,
+                                      .no_pin = true,
+                                      .step_tokens = 32,
+                                      .plan_path = w->plan,
+                                      .rebalance = true,
+                                      .rebalance_tokens = 64};
+    moesaic_engine *engine, *before = w->engine;
+    moesaic_status status = moesaic_engine_create(w->model, &options, &engine, error);
+    if (status)
+        return status;
+    w->engine = engine;
+    status = generate(w, error);
+    w->engine = before;
+    moesaic_engine_destroy(engine);
+    return status;
+}
+
 static const struct scenario {
     const char *name;
     moesaic_status (*run)(struct world *w, moesaic_error *error);
@@ -204,6 +254,8 @@ static const struct scenario {
                  {"evaluate a text", eval},
                  {"write logits", logits},
                  {"trace routing", trace},
+                 {"carry out a plan and rebalance", carry_out},
+                 {"plan a placement", place},
                  {"export", export},
                  {"compress", compress},
                  {"open an artifact", open_artifact},
@@ -305,6 +357,8 @@ static moesaic_status world_open(struct world *w, const char *data, moesaic_erro
     snprintf(w->model_path, sizeof w->model_path, "%s/bad/_valid", data);
     snprintf(w->folder, sizeof w->folder, "/tmp/moesaic-fault-%d", (int)getpid());
     snprintf(w->out, sizeof w->out, "/tmp/moesaic-fault-%d.out", (int)getpid());
+    snprintf(w->routing, sizeof w->routing, "/tmp/moesaic-fault-%d.routing", (int)getpid());
+    snprintf(w->plan, sizeof w->plan, "/tmp/moesaic-fault-%d.plan", (int)getpid());
     char path[600];
     snprintf(path, sizeof path, "%s/texts/calib.txt", data);
     FILE *file = fopen(path, "rb");
@@ -313,7 +367,15 @@ static moesaic_status world_open(struct world *w, const char *data, moesaic_erro
         fclose(file);
     }
     moesaic_status status = moesaic_model_open(w->model_path, NULL, &w->model, error);
-    return status ? status : moesaic_engine_create(w->model, &options, &w->engine, error);
+    if (!status)
+        status = moesaic_engine_create(w->model, &options, &w->engine, error);
+    if (!status)
+        status = moesaic_trace_write(w->engine, w->text, w->text_bytes, 64, w->routing, NULL, NULL, NULL, error);
+    if (!status)
+        status = place(w, error);
+    if (!status && !plan_for_other_traffic(w))
+        status = MOESAIC_E_FAILED;
+    return status;
 }
 
 int main(int argc, char **argv) {
@@ -332,5 +394,7 @@ int main(int argc, char **argv) {
     moesaic_engine_destroy(world.engine);
     moesaic_model_release(world.model);
     remove(world.out);
+    remove(world.routing);
+    remove(world.plan);
     return 0;
 }

@@ -47,6 +47,11 @@ done
 check --trace trace.safetensors --against other.plan
 check --trace trace.safetensors --against bad.plan
 check --trace trace.safetensors --against missing.plan
+for plan in other.plan bad.plan missing.plan; do
+    code=0
+    moesaic run -p hello -n 1 --plan $plan 2>message >/dev/null || code=$?
+    echo "$code $(cut -c 1-110 message)"
+done
 check --trace trace.safetensors --policy fastest
 check --trace trace.safetensors --batch 4000
 check --trace trace.safetensors -o /nonexistent/plan.json
