@@ -58,7 +58,8 @@ typedef enum quant_method {
     QUANT_NONE,
     QUANT_RTN,   /* scale = max|w| / largest code, nearest code */
     QUANT_CLIP,  /* the scale of each group searched for the smallest squared error weighted by the inputs' squares */
-    QUANT_GPTQ   /* as CLIP, and the error of each column pushed into those not yet quantized (Frantar et al. 2023) */
+    QUANT_GPTQ,  /* as CLIP, and the error of each column pushed into those not yet quantized (Frantar et al. 2023) */
+    QUANT_AWQ    /* as CLIP, for a matrix whose scales the caller has folded into its neighbours (see AWQ below) */
 } quant_method;
 
 struct compress_options {

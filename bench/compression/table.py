@@ -27,6 +27,7 @@ ROWS = {
     "INT4 g64 GPTQ": (["--quant", "gptq:int4-g64", *EXPERTS_ONLY], True, True),
     "INT4 g128 RTN": (["--quant", "rtn:int4-g128", *EXPERTS_ONLY], False, False),
     "INT4 g128 clip": (["--quant", "clip:int4-g128", *EXPERTS_ONLY], True, False),
+    "INT4 g128 AWQ": (["--quant", "awq:int4-g128", *EXPERTS_ONLY], True, False),
     "INT4 g128 GPTQ": (["--quant", "gptq:int4-g128", *EXPERTS_ONLY], True, False),
     "INT3 g64 RTN": (["--quant", "rtn:int3-g64", *EXPERTS_ONLY], False, False),
     "INT3 g64 GPTQ": (["--quant", "gptq:int3-g64", *EXPERTS_ONLY], True, True),

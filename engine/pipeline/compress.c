@@ -138,6 +138,10 @@ static moesaic_status compressor_run(struct compressor *c, const char *path, con
     uint32_t finished;
     struct packed head = {0};
     moesaic_status status = calibrate_begin(c, tokenizer, error);
+    if (!status)
+        status = recover_begin(c, error);
+    if (!status)
+        status = awq_begin(c, error);
     if (!status && c->recipe.budget.kind)
         status = budget_begin(c, error);
     if (!status)
@@ -199,6 +203,8 @@ moesaic_status pipeline_compress(const struct model *model, const struct tokeniz
         status = compressor_run(&c, path, tokenizer, ret_result, error);
     safetensors_close(c.masks);
     reshape_end(&c);
+    awq_end(&c);
+    recover_end(&c);
     calibrate_end(&c);
     team_destroy(c.team);
     recipe_done(&c.recipe);

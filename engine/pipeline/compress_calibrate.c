@@ -217,12 +217,11 @@ moesaic_status calibrate_begin(struct compressor *c, const struct tokenizer *tok
     c->chosen = calloc(routed, sizeof *c->chosen);
     c->weights = calloc(routed, sizeof *c->weights);
     if (c->hidden && c->ffn_input && c->scratch && c->looked && c->chosen && c->weights)
-        return recover_begin(c, error);
+        return MOESAIC_OK;
     return status_no_memory(error, "calibration", 2 * states * sizeof *c->hidden + routed * 8);
 }
 
 void calibrate_end(struct compressor *c) {
-    recover_end(c);
     forward_destroy(c->forward);
     model_context_destroy(c->context);
     kv_pool_destroy(c->pool);

@@ -294,18 +294,26 @@ moesaic_status ffn_compress(const struct compressor *c, const struct recipe_matr
                             const struct reached *reached, struct packed_ffn *ffn, moesaic_error *error) {
     struct fitting f = fitting_of(c, recipe, expert, reached);
     struct narrowed narrowed = {0};
+    struct scaled scaled = {0};
     bool narrows = reshape_narrows(c) && expert < c->config->experts;
     moesaic_status status = MOESAIC_OK;
     if (narrows) {
         status = narrowed_make(c, f.old, reached, &narrowed, error);
         f.old = &narrowed.weights;
     }
+    if (!status && c->awq.scales) {
+        status = scaled_make(c, recipe, f.old, reached, &scaled, error);
+        f.old = &scaled.weights;
+    }
     if (!status)
         status = inputs_compress(&f, ffn, error);
     if (!status)
         status = down_compress(&f, ffn, error);
+    if (!status && f.old != ffn_source(c, expert))
+        status = packed_ffn_own(ffn, error);
     if (!status && narrows)
-        status = narrowed_take(&narrowed, ffn, error);
+        narrowed_take(&narrowed, ffn);
+    scaled_done(&scaled);
     narrowed_done(&narrowed);
     return status;
 }
@@ -326,7 +334,7 @@ size_t ffn_jobs(const struct compressor *c) {
 }
 
 /* Recipes count experts as the checkpoint does. */
-static const struct recipe_matrix *ffn_recipe(const struct compressor *c, uint32_t expert) {
+const struct recipe_matrix *ffn_recipe(const struct compressor *c, uint32_t expert) {
     return compress_recipe(c, expert == c->config->experts ? UINT32_MAX : c->kept[expert], c->ffn[expert].tokens);
 }
 
@@ -403,6 +411,8 @@ static void layer_end(struct compressor *c) {
     for (size_t i = 0; i <= c->config->experts; i++)
         packed_ffn_done(&c->ffn[i]);
     packed_done(&c->router);
+    packed_done(&c->shared_gate);
+    packed_done(&c->norm);
     c->in_shape = false;
     if (c->new_layer.experts != old->experts)
         free(c->new_layer.experts);
@@ -420,6 +430,8 @@ moesaic_status compress_layer(struct compressor *c, moesaic_error *error) {
     if (!status && reshape_drops(c) && c->new_layer.experts)
         status = reshape_choose(c, error);
     if (!status)
+        status = awq_layer(c, error);
+    if (!status)
         status = ffns_compress(c, error);
     c->in_shape = c->shape != NULL;
     if (!status)
@@ -432,8 +444,8 @@ moesaic_status compress_layer(struct compressor *c, moesaic_error *error) {
     return status;
 }
 
-static moesaic_status matrix_back(struct compressor *c, const char *name, struct packed *packed, struct weight *ret,
-                                  moesaic_error *error) {
+moesaic_status matrix_back(struct compressor *c, const char *name, struct packed *packed, struct weight *ret,
+                           moesaic_error *error) {
     moesaic_status status = artifact_writer_read(c->writer, name, &packed->weight, &packed->memory, error);
     if (!status)
         *ret = packed->weight;
@@ -452,6 +464,8 @@ moesaic_status resume_layer(struct compressor *c, moesaic_error *error) {
                              error);
     if (!status && reshape_drops(c) && new->experts)
         status = reshape_layer(c, error);
+    if (!status)
+        status = awq_resume(c, error);
     for (size_t job = 0; !status && job < ffn_jobs(c); job++) {
         uint32_t expert = ffn_of_job(c, job);
         struct packed_ffn *f = &c->ffn[expert];

@@ -65,7 +65,7 @@ moesaic_status narrowed_make(const struct compressor *c, const struct ffn_weight
     return MOESAIC_OK;
 }
 
-/* A matrix that borrows the narrowed floats because nothing else was asked for gets halves of its own. */
+/* A matrix that borrows floats because nothing else was asked for gets halves of its own. */
 static moesaic_status packed_own(struct packed *p, moesaic_error *error) {
     size_t count = p->weight.rows * p->weight.cols;
     if (p->memory)
@@ -82,16 +82,19 @@ static moesaic_status packed_own(struct packed *p, moesaic_error *error) {
     return MOESAIC_OK;
 }
 
-moesaic_status narrowed_take(const struct narrowed *n, struct packed_ffn *ffn, moesaic_error *error) {
-    struct packed *const packed[] = {&ffn->gate, &ffn->up, &ffn->down};
-    moesaic_status status = MOESAIC_OK;
-    for (int i = 0; !status && i < 3; i++) {
-        status = packed_own(packed[i], error);
-        packed[i]->density *= n->share;
-    }
+moesaic_status packed_ffn_own(struct packed_ffn *ffn, moesaic_error *error) {
+    moesaic_status status = packed_own(&ffn->gate, error);
+    if (!status)
+        status = packed_own(&ffn->up, error);
+    return status ? status : packed_own(&ffn->down, error);
+}
+
+void narrowed_take(const struct narrowed *n, struct packed_ffn *ffn) {
+    ffn->gate.density *= n->share;
+    ffn->up.density *= n->share;
+    ffn->down.density *= n->share;
     /* The least-squares fit leaves an error that what is added by rounding does not cancel: the two add up. */
     double wrong = n->error * n->energy + ffn->down.error * ffn->down.energy;
     ffn->down.energy = n->energy;
     ffn->down.error = n->energy > 0 ? wrong / n->energy : 0;
-    return status;
 }

@@ -52,6 +52,19 @@ struct measured {
     uint64_t *tokens;             /* [layers, experts + 1] that reach it */
 };
 
+/* An expert of the checkpoint in floats, AWQ's scales folded into its matrices. */
+struct scaled {
+    struct ffn_weights weights; /* over gate, up and down */
+    float *gate, *up, *down;
+};
+
+/* AWQ at the layer at hand. */
+struct awq {
+    float *scales;              /* [hidden] of the feed-forwards' inputs; NULL without AWQ */
+    struct calib_stats *inputs; /* while they are chosen: squares of the inputs, and */
+    double *errors;             /* [feed-forwards, AWQ_CANDIDATES] */
+};
+
 /* The checkpoint's own way over the text, beside that of the compressed model; NULL without recovery. */
 enum { RECOVERY_SITES = FORWARD_SITE_FFN + 1 };
 struct recovery {
@@ -81,7 +94,8 @@ struct compressor {
     bool in_shape;              /* the layer at hand has it already */
     uint32_t *kept;             /* [experts] of the layer at hand: their numbers in the checkpoint, rising */
     struct expert_saliency *saliency; /* [experts of the checkpoint] */
-    struct packed router;
+    struct packed router, shared_gate, norm; /* of the layer at hand, where they are not the checkpoint's */
+    struct awq awq;
     struct safetensors *masks; /* from outside, or NULL */
     uint64_t masks_checksum;
     struct kv_pool *pool;
@@ -172,9 +186,28 @@ bool reshape_narrows(const struct compressor *c);
 /* The checkpoint's expert `old` with the artifact's number of neurons, chosen and fitted by what reached it. */
 moesaic_status narrowed_make(const struct compressor *c, const struct ffn_weights *old, const struct reached *reached,
                              struct narrowed *ret_narrowed, moesaic_error *error);
-/* Makes what was packed from it independent of it, its errors and densities those against the whole expert. */
-moesaic_status narrowed_take(const struct narrowed *narrowed, struct packed_ffn *ffn, moesaic_error *error);
+/* Makes errors and densities of what was packed from it those against the whole expert. */
+void narrowed_take(const struct narrowed *narrowed, struct packed_ffn *ffn);
 void narrowed_done(struct narrowed *narrowed); /* accepts a zeroed struct */
+/* Gives each matrix that borrows floats, because nothing was asked for it, BF16 of its own. */
+moesaic_status packed_ffn_own(struct packed_ffn *ffn, moesaic_error *error);
+
+/* ---- AWQ (compress_awq.c) ---- */
+
+/* These do nothing where the recipe has none. Scales of 1 until the first layer is chosen for. */
+moesaic_status awq_begin(struct compressor *c, moesaic_error *error);
+/* Chooses the scales of the feed-forwards' inputs at the layer at hand; folds them into its norm, router and shared
+ * gate and into the inputs recorded. */
+moesaic_status awq_layer(struct compressor *c, moesaic_error *error);
+/* Reads the folded norm, router and shared gate of the finished layer at hand back. */
+moesaic_status awq_resume(struct compressor *c, moesaic_error *error);
+void awq_end(struct compressor *c);
+/* The feed-forward `old` with the layer's scales in gate and up, and, where the recipe is awq, with scales of its own
+ * between up and down. */
+moesaic_status scaled_make(const struct compressor *c, const struct recipe_matrix *recipe,
+                           const struct ffn_weights *old, const struct reached *reached, struct scaled *ret_scaled,
+                           moesaic_error *error);
+void scaled_done(struct scaled *scaled); /* accepts a zeroed struct */
 
 /* ---- masks from outside (compress_masks.c) ---- */
 
@@ -252,6 +285,11 @@ moesaic_status compress_jobs(struct compressor *c, size_t count,
 /* Adds what the down matrix sees of the tokens `reached`: act(gate x) * up x. */
 moesaic_status inner_collect(const struct compressor *c, const struct ffn_weights *weights,
                              const struct reached *reached, struct calib_stats *stats, moesaic_error *error);
+/* What applies to a feed-forward of the layer at hand, whose tokens are counted. */
+const struct recipe_matrix *ffn_recipe(const struct compressor *c, uint32_t expert);
+/* Reads a matrix of the artifact so far back. */
+moesaic_status matrix_back(struct compressor *c, const char *name, struct packed *packed, struct weight *ret_weight,
+                           moesaic_error *error);
 /* Compresses the layer at hand, moves the hidden states through it, writes its runs and frees its matrices. */
 moesaic_status compress_layer(struct compressor *c, moesaic_error *error);
 /* Reads the finished layer at hand back and moves the hidden states through it. */

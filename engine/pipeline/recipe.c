@@ -9,10 +9,10 @@
 static const char *const prune_names[] = {
     [PRUNE_NONE] = "none", [PRUNE_MAGNITUDE] = "magnitude", [PRUNE_WANDA] = "wanda", [PRUNE_SPARSEGPT] = "sparsegpt"};
 static const char *const quant_names[] = {
-    [QUANT_NONE] = "none", [QUANT_RTN] = "rtn", [QUANT_CLIP] = "clip", [QUANT_GPTQ] = "gptq"};
+    [QUANT_NONE] = "none", [QUANT_RTN] = "rtn", [QUANT_CLIP] = "clip", [QUANT_GPTQ] = "gptq", [QUANT_AWQ] = "awq"};
 static const char *const drop_names[] = {
     [SALIENCY_FREQUENCY] = "frequency", [SALIENCY_REAP] = "reap", [SALIENCY_RANDOM] = "random"};
-enum { PRUNES = 4, DROPS = 3, QUANTS = 4, REFINE_ROUNDS = 8, EXCEPTIONS_MAX = 65536 };
+enum { PRUNES = 4, DROPS = 3, QUANTS = 5, REFINE_ROUNDS = 8, EXCEPTIONS_MAX = 65536 };
 
 /* ---- presets ------------------------------------------------------------------------------------------------------
  */
@@ -363,6 +363,9 @@ static moesaic_status overlay_read(const json_value *root, struct recipe *recipe
     for (size_t i = 0; !status && i < sizeof parts / sizeof *parts; i++)
         if (json_get(root, parts[i].key))
             status = matrix_read(json_get(root, parts[i].key), parts[i].key, parts[i].matrix, error);
+    for (size_t i = 2; !status && i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].matrix->quant == QUANT_AWQ)
+            status = refuse(error, parts[i].key, "quant", "awq has neighbours to fold into in feed-forwards only");
     if (!status && (recipe->embedding.prune || recipe->embedding.quant == QUANT_GPTQ))
         status = refuse(error, "embedding", "quant", "rows are looked up, not multiplied: none, rtn or clip, unpruned");
     /* A preset's rare experts are variations of its experts, not of others. */
@@ -537,7 +540,16 @@ bool recipe_wants_hessian(const struct recipe_matrix *m) {
 }
 
 bool recipe_wants_activations(const struct recipe_matrix *m) {
-    return recipe_wants_hessian(m) || m->prune == PRUNE_WANDA || m->quant == QUANT_CLIP;
+    return recipe_wants_hessian(m) || m->prune == PRUNE_WANDA || m->quant == QUANT_CLIP || m->quant == QUANT_AWQ;
+}
+
+bool recipe_folds(const struct recipe *r) {
+    bool folds = r->experts.quant == QUANT_AWQ || (r->rare_share > 0 && r->rare.quant == QUANT_AWQ);
+    for (size_t i = 0; i < r->exceptions; i++)
+        folds |= r->exception[i].matrix.quant == QUANT_AWQ;
+    for (size_t i = 0; i < r->budget.choices; i++)
+        folds |= r->budget.choice[i].quant == QUANT_AWQ;
+    return folds;
 }
 
 bool recipe_changes(const struct recipe_matrix *m) {
@@ -546,16 +558,17 @@ bool recipe_changes(const struct recipe_matrix *m) {
 
 const char *recipe_method_name(const struct recipe_matrix *m, bool narrowed) {
     static const char *const names[2][PRUNES][QUANTS] = {
-        {{"none", "rtn", "clip", "gptq"},
-         {"magnitude", "magnitude+rtn", "magnitude+clip", "magnitude+gptq"},
-         {"wanda", "wanda+rtn", "wanda+clip", "wanda+gptq"},
-         {"sparsegpt", "sparsegpt+rtn", "sparsegpt+clip", "sparsegpt+gptq"}},
-        {{"structured", "structured+rtn", "structured+clip", "structured+gptq"},
-         {"structured+magnitude", "structured+magnitude+rtn", "structured+magnitude+clip",
-          "structured+magnitude+gptq"},
-         {"structured+wanda", "structured+wanda+rtn", "structured+wanda+clip", "structured+wanda+gptq"},
-         {"structured+sparsegpt", "structured+sparsegpt+rtn", "structured+sparsegpt+clip",
-          "structured+sparsegpt+gptq"}}};
+        {{"none", "rtn", "clip", "gptq", "awq"},
+         {"magnitude", "magnitude+rtn", "magnitude+clip", "magnitude+gptq", "magnitude+awq"},
+         {"wanda", "wanda+rtn", "wanda+clip", "wanda+gptq", "wanda+awq"},
+         {"sparsegpt", "sparsegpt+rtn", "sparsegpt+clip", "sparsegpt+gptq", "sparsegpt+awq"}},
+        {{"structured", "structured+rtn", "structured+clip", "structured+gptq", "structured+awq"},
+         {"structured+magnitude", "structured+magnitude+rtn", "structured+magnitude+clip", "structured+magnitude+gptq",
+          "structured+magnitude+awq"},
+         {"structured+wanda", "structured+wanda+rtn", "structured+wanda+clip", "structured+wanda+gptq",
+          "structured+wanda+awq"},
+         {"structured+sparsegpt", "structured+sparsegpt+rtn", "structured+sparsegpt+clip", "structured+sparsegpt+gptq",
+          "structured+sparsegpt+awq"}}};
     return names[narrowed][m->prune][m->quant];
 }
 

@@ -81,6 +81,8 @@ struct recipe_matrix recipe_coarse(bool looked_up);
 /* Whether the method looks at second-order statistics, or at any activations at all. */
 bool recipe_wants_hessian(const struct recipe_matrix *matrix);
 bool recipe_wants_activations(const struct recipe_matrix *matrix);
+/* Whether scales may be folded into norms, routers and neighbours (awq). */
+bool recipe_folds(const struct recipe *recipe);
 /* Whether the matrix becomes another: one that stays as it is has nothing to be fitted. */
 bool recipe_changes(const struct recipe_matrix *matrix);
 /* "sparsegpt+gptq", "clip", ..., behind "structured+" where neurons went, and "int4-mask-g64": static strings. */

@@ -173,6 +173,10 @@ static moesaic_status compress_recovered(struct world *w, moesaic_error *error) 
     return compress_with(w, "{\"recover\":true,\"experts\":{\"quant\":\"rtn\",\"refine\":0}}", error);
 }
 
+static moesaic_status compress_awq(struct world *w, moesaic_error *error) {
+    return compress_with(w, "{\"experts\":{\"quant\":\"awq\",\"refine\":0}}", error);
+}
+
 /* Opens the artifact that `compress` left, checks it, and lets it go. */
 static moesaic_status open_artifact(struct world *w, moesaic_error *error) {
     moesaic_model *model;
@@ -261,7 +265,8 @@ static const struct scenario {
                  {"open an artifact", open_artifact},
                  {"compress with pruning", compress_sparse},
                  {"compress under a budget", compress_budget},
-                 {"compress with recovery", compress_recovered}};
+                 {"compress with recovery", compress_recovered},
+                 {"compress with AWQ", compress_awq}};
 
 /* ---- faults ------------------------------------------------------------------------------------------------------ */
 

@@ -69,6 +69,25 @@ Test(recipe, recovers_what_is_changed_and_says_so) {
     recipe_done(&r);
 }
 
+Test(recipe, folds_where_any_expert_is_awq) {
+    static const struct {
+        const char *text;
+        bool folds;
+    } cases[] = {{"{}", false},
+                 {"{\"experts\":{\"quant\":\"awq\"}}", true},
+                 {"{\"rare\":{\"quant\":\"awq\"}}", false},
+                 {"{\"rare\":{\"quant\":\"awq\"},\"rare_share\":0.1}", true},
+                 {"{\"exceptions\":[{\"quant\":\"awq\",\"experts\":[3,3]}]}", true},
+                 {"{\"budget\":{\"bits_per_weight\":5,\"choices\":[{\"quant\":\"awq\"},{}]}}", true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct recipe r;
+        moesaic_error error;
+        cr_assert_eq(read_over("quality", cases[i].text, &r, &error), MOESAIC_OK, "%s", error.message);
+        cr_assert_eq(recipe_folds(&r), cases[i].folds, "%s", cases[i].text);
+        recipe_done(&r);
+    }
+}
+
 Test(recipe, stores_rare_experts_in_fewer_bits) {
     struct recipe r;
     moesaic_error error;
@@ -169,6 +188,7 @@ Test(recipe, is_refused_by_the_name_of_the_key) {
                  {"{\"experts\":{\"damping\":2}}", "damping"},
                  {"{\"experts\":[]}", "experts"},
                  {"{\"embedding\":{\"quant\":\"gptq\"}}", "embedding"},
+                 {"{\"attention\":{\"quant\":\"awq\"}}", "attention"},
                  {"{\"min_tokens\":1e9}", "min_tokens"},
                  {"{\"rare_share\":2}", "rare_share"},
                  {"{\"recover\":1}", "recover"},

@@ -22,7 +22,7 @@ static const struct option_spec options[] = {
      "experts: magnitude, wanda, sparsegpt or structured, and the share to remove or 2:4, 4:8", &prune},
     {"masks", 0, OPTION_TEXT, "FOLDER", "prune by the masks of an exported folder", &masks},
     {"quant", 0, OPTION_TEXT, "METHOD:FORMAT",
-     "experts: none, or rtn, clip or gptq, and int8, int4, int3 or int2 with -gN", &quant},
+     "experts: none, or rtn, clip, awq or gptq, and int8, int4, int3 or int2 with -gN", &quant},
     {"attention", 0, OPTION_TEXT, "FORMAT", "attention: bf16, int8, int4-g64, ...", &attention},
     {"head", 0, OPTION_TEXT, "FORMAT", "embedding and head: bf16, int8, int4-g64, ...", &head},
     {"budget", 0, OPTION_TEXT, "SIZE",
