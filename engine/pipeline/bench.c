@@ -246,11 +246,12 @@ static void run_record(struct bench *b, moesaic_bench_run *run, struct record *r
     }
 }
 
-/* Every run once, the roofs measured beside each; what the first repetition finds is not recorded. */
+/* Every run once, the roofs measured beside each. The first repetition is not counted, and needs no prompt: all have just
+ * been evaluated. */
 static moesaic_status repeat(struct bench *b, struct record *records, bool counted, moesaic_error *error) {
     moesaic_status status = MOESAIC_OK;
     double int8 = int8_roof(b), before = read_roof(b), sum = before;
-    for (uint32_t i = 0; !status && i < b->result->runs; i++) {
+    for (uint32_t i = counted ? 0 : 1; !status && i < b->result->runs; i++) {
         struct used used;
         status = run_once(b, i, counted, &used, error);
         double after = read_roof(b);
@@ -303,7 +304,7 @@ static moesaic_status options_check(struct bench *b, moesaic_error *error) {
         b->result->run[1 + i].batch = o->batch[i];
     }
     b->result->runs = 1 + o->batches;
-    b->total = (uint64_t)b->result->runs * (o->repetitions + 1);
+    b->total = (uint64_t)b->result->runs * (o->repetitions + 1) - 1;
     return MOESAIC_OK;
 }
 
