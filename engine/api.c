@@ -7,7 +7,7 @@
 #include "build_config.h"
 #include "recipe.h"
 
-enum { STEP_TOKENS = 256, STEP_TOKENS_MAX = 65536, SEQUENCES = 64, SEQUENCES_MAX = 4096, THREADS_MAX = 1024 };
+enum { STEP_TOKENS_MAX = 65536, SEQUENCES = 64, SEQUENCES_MAX = 4096, THREADS_MAX = 1024 };
 
 moesaic_status api_options(const void *given, void *ret_known, size_t bytes, const char *what, moesaic_error *error) {
     memset(ret_known, 0, bytes);
@@ -103,7 +103,7 @@ moesaic_status moesaic_engine_create(moesaic_model *model, const moesaic_engine_
         return status_no_memory(error, "engine", sizeof *engine);
     struct team_options team = {.threads = o.threads, .pin = !o.no_pin};
     struct sched_options sched = {.kv = sched_kv_type(model->model, o.kv),
-                                  .step_tokens = o.step_tokens ? o.step_tokens : STEP_TOKENS,
+                                  .step_tokens = o.step_tokens ? o.step_tokens : FORWARD_STEP_TOKENS,
                                   .max_sequences = o.max_sequences ? o.max_sequences : SEQUENCES};
     struct rebalance_options rebalance = {.window_tokens = o.rebalance_tokens, .bytes_per_s = o.rebalance_bytes_per_s};
     engine->model = moesaic_model_retain(model);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every product kernel that this CPU has, against the roofs of the same run: few tokens and many, dense and sparse.
+"""Every kernel that this CPU has, against the roofs of the same run: few tokens and many, dense and sparse.
 
 usage: kernels_table.py BENCH_KERNELS OUT_FOLDER
 
@@ -39,7 +39,8 @@ def main() -> int:
     machine.write_csv(args.out / f"kernels-{machine.slug()}.csv", rows)
     for row in rows:
         print(f"{row['slot']:14} {row['isa']:12} {row['format']:10} g{row['group']:4} {row['tokens']:4} tokens {row['threads']} threads: "
-              f"{row['bits']:5} bits, {100 * float(row['of_read']):5.1f} % of reads, {100 * float(row['of_peak']):5.1f} % of INT8")
+              f"{row['bits']:5} bits, {100 * float(row['of_read']):5.1f} % of reads" +
+              (f", {100 * float(row['of_peak']):5.1f} % of INT8" if row["of_peak"] else f", {row['gops']} GFLOP/s"))
     return 0
 
 

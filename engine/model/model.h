@@ -82,6 +82,10 @@ struct forward_tap {
                    const float *x, size_t stride, const float *inner, size_t inner_stride);
 };
 
+/* Tokens by which prompts are cut where nobody says otherwise, chosen by measurement: with 128 experts of which 8 are
+ * chosen, an expert still sees 32 tokens a step, below which its weights are read more often than they are worth. */
+enum { FORWARD_STEP_TOKENS = 512 };
+
 struct residency;
 struct forward_options {
     size_t max_step_tokens;   /* rows of a step */

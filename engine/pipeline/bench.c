@@ -10,7 +10,6 @@ enum {
     PROMPT_TOKENS = 512,
     DECODE_TOKENS = 64,
     REPETITIONS = 5,
-    STEP_TOKENS = 512,
     ROOF_BYTES = 256 << 20, /* a thread: beyond every cache */
     ROOF_PASSES = 2,
     ROOF_ROUNDS = 1 << 20
@@ -343,7 +342,8 @@ static moesaic_status bench_begin(struct bench *b, moesaic_error *error) {
     struct team_options team = {.threads = b->options.threads, .pin = !b->options.no_pin};
     struct rebalance_options rebalance = {0};
     struct kv_shape shape = model_kv_shape(b->model, sched_kv_type(b->model, b->options.kv));
-    struct forward_options forward = {.max_step_tokens = STEP_TOKENS > b->max_batch ? STEP_TOKENS : b->max_batch,
+    size_t rows = FORWARD_STEP_TOKENS;
+    struct forward_options forward = {.max_step_tokens = rows > b->max_batch ? rows : b->max_batch,
                                       .max_items = b->max_batch,
                                       .max_logits_rows = b->max_batch};
     moesaic_status status = team_create(&team, &b->team, error);

@@ -28,7 +28,7 @@ typedef struct moesaic_engine_options {
     uint32_t threads;         /* 0: one per usable physical core */
     bool no_pin;              /* leave the engine's threads unbound */
     moesaic_kv_type kv;       /* default: F32 for checkpoints, F16 for artifacts */
-    uint32_t step_tokens;     /* most tokens of one step, prompts are cut into such chunks; 0: 256 */
+    uint32_t step_tokens;     /* most tokens of one step, prompts are cut into such chunks; 0: 512 */
     uint32_t max_sequences;   /* that may share a step; 0: 64 */
     const char *isa;          /* use no newer instructions than this level ("avx2", ...; the same as $MOESAIC_CPU);
                                  NULL: all that the CPU has. Process-wide, and never widened again. */
