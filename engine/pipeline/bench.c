@@ -245,8 +245,8 @@ static void run_record(struct bench *b, moesaic_bench_run *run, struct record *r
     }
 }
 
-/* Every run once, the roofs measured beside each. The first repetition is not counted, and needs no prompt: all have just
- * been evaluated. */
+/* Every run once, the roofs measured beside each. The first repetition is not counted, and needs no prompt: all have
+ * just been evaluated. */
 static moesaic_status repeat(struct bench *b, struct record *records, bool counted, moesaic_error *error) {
     moesaic_status status = MOESAIC_OK;
     double int8 = int8_roof(b), before = read_roof(b), sum = before;
