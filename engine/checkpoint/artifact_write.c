@@ -18,6 +18,7 @@ struct writer_name {
 
 struct artifact_writer {
     char *path, *partial, *journal;
+    char *draft; /* of the journal, while it is replaced */
     int file;
     uint64_t at; /* end of what is written */
     uint64_t fingerprint;
@@ -145,7 +146,7 @@ static moesaic_status journal_write(struct artifact_writer *w, uint32_t layers, 
     json_free(root);
     if (!text)
         return status_no_memory(error, "artifact journal", 0);
-    moesaic_status status = file_write_atomic(w->journal, text, bytes, error);
+    moesaic_status status = file_write_by(w->journal, w->draft, text, bytes, error);
     free(text);
     return status;
 }
@@ -253,10 +254,11 @@ moesaic_status artifact_writer_open(const char *path, uint64_t fingerprint, bool
     w->path = strdup(path);
     w->partial = with_suffix(path, ".partial");
     w->journal = with_suffix(path, ".journal");
+    w->draft = with_suffix(path, ".journal.tmp");
     w->hash = XXH3_createState();
     tables_forget(w);
-    if (!w->path || !w->partial || !w->journal || !w->hash || !w->notes)
-        status = status_no_memory(error, "artifact writer", strlen(path) * 3);
+    if (!w->path || !w->partial || !w->journal || !w->draft || !w->hash || !w->notes)
+        status = status_no_memory(error, "artifact writer", strlen(path) * 4);
     if (!status && resume)
         status = journal_resume(w, &layers, error);
     if (!status) {
@@ -468,6 +470,7 @@ moesaic_status artifact_writer_finish(struct artifact_writer *w, const json_valu
         return status_set(error, MOESAIC_E_IO, "artifact: cannot rename to %s: %s", w->path, strerror(errno));
     folder_sync(w->path);
     unlink(w->journal);
+    unlink(w->draft);
     return MOESAIC_OK;
 }
 
@@ -480,6 +483,7 @@ void artifact_writer_close(struct artifact_writer *w) {
     json_free(w->notes);
     free(w->carried);
     XXH3_freeState(w->hash);
+    free(w->draft);
     free(w->journal);
     free(w->partial);
     free(w->path);

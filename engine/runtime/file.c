@@ -121,20 +121,10 @@ static void file_sync_folder_of(char *name) {
     }
 }
 
-moesaic_status file_write_atomic(const char *path, const void *data, size_t bytes, moesaic_error *error) {
-    struct stat info;
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) /* rename would replace a device such as /dev/null */
-        return status_set(error, MOESAIC_E_IO, "%s: exists and is not a regular file", path);
-    size_t name_bytes = strlen(path) + 48;
-    char *name = malloc(name_bytes);
-    if (!name)
-        return status_no_memory(error, path, name_bytes);
+/* Fills the new file `name` and renames it to `path`, or removes it. Closes the descriptor; cuts `name`. */
+static moesaic_status file_replace(const char *path, char *name, int descriptor, const void *data, size_t bytes,
+                                   moesaic_error *error) {
     moesaic_status status = MOESAIC_OK;
-    int descriptor = file_create_beside(path, name, name_bytes);
-    if (descriptor < 0) {
-        status = file_failed(error, path, "create a file beside it");
-        goto done;
-    }
     if (!file_write_all(descriptor, data, bytes) || fsync(descriptor) != 0)
         status = file_failed(error, path, "write");
     if (close(descriptor) != 0 && status == MOESAIC_OK)
@@ -145,7 +135,31 @@ moesaic_status file_write_atomic(const char *path, const void *data, size_t byte
         file_sync_folder_of(name);
     else
         unlink(name);
-done:
+    return status;
+}
+
+moesaic_status file_write_atomic(const char *path, const void *data, size_t bytes, moesaic_error *error) {
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) /* rename would replace a device such as /dev/null */
+        return status_set(error, MOESAIC_E_IO, "%s: exists and is not a regular file", path);
+    size_t name_bytes = strlen(path) + 48;
+    char *name = malloc(name_bytes);
+    if (!name)
+        return status_no_memory(error, path, name_bytes);
+    int descriptor = file_create_beside(path, name, name_bytes);
+    moesaic_status status = descriptor < 0 ? file_failed(error, path, "create a file beside it")
+                                           : file_replace(path, name, descriptor, data, bytes, error);
+    free(name);
+    return status;
+}
+
+moesaic_status file_write_by(const char *path, const char *by, const void *data, size_t bytes, moesaic_error *error) {
+    char *name = strdup(by);
+    if (!name)
+        return status_no_memory(error, path, strlen(by));
+    int descriptor = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    moesaic_status status = descriptor < 0 ? file_failed(error, by, "create")
+                                           : file_replace(path, name, descriptor, data, bytes, error);
     free(name);
     return status;
 }

@@ -71,6 +71,8 @@ bool file_is_folder(const char *path);
 bool file_is_regular(const char *path);
 /* Writes `bytes` to a temporary name beside `path`, syncs, renames: the old file or the whole new one, never half. */
 moesaic_status file_write_atomic(const char *path, const void *data, size_t bytes, moesaic_error *error);
+/* The same by the temporary name `by`, which is the caller's alone: what a killed run left there is written over. */
+moesaic_status file_write_by(const char *path, const char *by, const void *data, size_t bytes, moesaic_error *error);
 
 /* ---- JSON: a bounded reader over jansson, and the accessors through which the library looks at a document -------- */
 
