@@ -95,6 +95,7 @@ moesaic_status advise_base_speed(struct advice *a, moesaic_error *error) {
     moesaic_status status = moesaic_bench(a->model, &o, result, error);
     a->result->base_tok_s = result->run[1].tokens_per_second.median;
     a->result->read_bytes_s = result->read_bytes_per_second.median;
+    moesaic_free(result->work);
     free(result);
     return status;
 }
