@@ -208,20 +208,16 @@ static json_value *drift_json(struct builder *b) {
 enum { CONTEXT_TOKENS = 40 };
 
 static void put_ids(struct builder *b, json_value *object, const char *key, const int32_t *ids, size_t count) {
-    char *text;
+    char *text = NULL;
     size_t bytes;
-    const struct tokenizer *tokenizer = b->c->contender[0].engine.tokenizer;
-    for (size_t i = 0; i < count; i++) {
-        if ((size_t)ids[i] >= tokenizer_size(tokenizer)) { /* an output that spells nothing */
-            put_text(b, object, key, "");
-            return;
-        }
-    }
-    if (tokenizer_decode(tokenizer, ids, count, false, &text, &bytes, NULL)) {
-        b->whole = false;
-        return;
-    }
-    put(b, object, key, json_make_text(text, bytes));
+    moesaic_status status =
+        tokenizer_decode(b->c->contender[0].engine.tokenizer, ids, count, false, &text, &bytes, NULL);
+    b->whole &= status != MOESAIC_E_MEMORY;
+    json_value *value = status ? NULL : json_make_text(text, bytes);
+    if (value)
+        put(b, object, key, value);
+    else /* bytes that are no UTF-8, or outputs of the model that spell nothing */
+        put_text(b, object, key, status ? "" : text);
     free(text);
 }
 

@@ -175,7 +175,7 @@ static int gates_print(const json_t *report, const moesaic_compare_result *r) {
 }
 
 static int result_print(const moesaic_compare_result *r) {
-    json_t *report = json_loadb(r->json, r->json_bytes, 0, NULL);
+    json_t *report = json_loadb(r->json, r->json_bytes, JSON_ALLOW_NUL, NULL);
     if (!report) {
         fputs("moesaic: report: out of memory\n", stderr);
         return EXIT_FAILED;

@@ -299,7 +299,7 @@ static int compare(moesaic_model *model, const char *calib, size_t calib_bytes, 
     if (failed)
         status = cli_fail_output(&error);
     if (!status && cli_common.json)
-        *ret_report = json_loadb(result.json, result.json_bytes, 0, NULL);
+        *ret_report = json_loadb(result.json, result.json_bytes, JSON_ALLOW_NUL, NULL);
     else if (!status && !cli_common.quiet)
         quality_print(&result, text.name, c.stem);
     moesaic_free(result.json);
