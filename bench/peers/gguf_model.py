@@ -16,12 +16,16 @@ DEVIATION = {Type.Q4_0: 4.6, Type.Q4_K: 250.0, Type.Q6_K: 1370.0, Type.Q8_0: 74.
 FACTORS = {Type.Q4_0: [(0, 1.0)], Type.Q8_0: [(0, 1.0)], Type.Q4_K: [(0, 1.0), (2, 7.5)], Type.Q5_K: [(0, 1.0), (2, 15.5)],
            Type.Q6_K: [(208, 1.0)]}
 CHUNK_BLOCKS = 1 << 18
+# Two codes a byte without the lowest, which would leave a mean, and a mean makes every token choose the same experts.
+EVEN_CODES = np.array([(byte & 15 or 8) | (byte >> 4 or 8) << 4 for byte in range(256)], np.uint8)
 
 
 def blocks(random: np.random.Generator, kind: Type, count: int, cols: int) -> np.ndarray:
     """`count` random blocks of weights with deviation 1 / sqrt(cols)."""
     size = gguf.GGML_QUANT_SIZES[kind][1]
     data = np.frombuffer(random.bytes(count * size), np.uint8).reshape(count, size).copy()
+    if kind == Type.Q4_0:
+        data = EVEN_CODES[data]
     for offset, multiple in FACTORS[kind]:
         factor = np.array([multiple / (cols ** 0.5 * DEVIATION[kind])], np.float16)
         data[:, offset:offset + 2] = factor.view(np.uint8)

@@ -31,12 +31,13 @@ class Peer:
 
     def __init__(self, args: argparse.Namespace, path: pathlib.Path, mixture: str) -> None:
         self.args, self.path, self.name = args, path, f"llama.cpp {mixture}"
+        self.prompt = args.prompt
         self.processes: dict[tuple[int, int], subprocess.Popen] = {}
         self.best: dict[str, tuple[int, int]] = {}
         self.about: dict[str, str] = {}
 
     def start(self, setting: tuple[int, int]) -> subprocess.Popen:
-        words = [str(word) for word in (self.path, *setting, max(self.args.batches), self.args.prompt, self.args.decode)]
+        words = [str(word) for word in (self.path, *setting, max(self.args.batches), self.prompt, self.args.decode)]
         script = pathlib.Path(__file__).with_name("llama_run.py")
         process = subprocess.Popen([sys.executable, str(script), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = process.stdout.readline()
@@ -58,15 +59,17 @@ class Peer:
             process.wait()
 
     def tune(self) -> list[dict]:
-        """Tries every setting on the prompt, one sequence and the largest batch; returns what it saw."""
-        kinds = {"prompt": (0, 0), "decode": (1, 16), "batch": (max(self.args.batches), 4)}
+        """Tries every setting on a quarter of the prompt, one sequence and the smallest batch; returns what it saw."""
+        self.prompt = max(1, self.args.prompt // 4)
+        kinds = {"prompt": (0, 0), "decode": (1, 16), "batch": (min(self.args.batches), 8)}
         seen: dict[str, dict[tuple[int, int], float]] = {kind: {} for kind in kinds}
         for setting in SETTINGS:
             for kind, (batch, steps) in kinds.items():
                 seen[kind][setting] = self.seconds(setting, max(self.args.threads), batch, steps)
             self.stop()
         self.best = {kind: min(times, key=times.get) for kind, times in seen.items()}
-        tokens = {kind: batch * steps or self.args.prompt for kind, (batch, steps) in kinds.items()}
+        tokens = {kind: batch * steps or self.prompt for kind, (batch, steps) in kinds.items()}
+        self.prompt = self.args.prompt
         return [{"contestant": self.name, "work": f"try {kind}", "threads": max(self.args.threads), "setting": setting_name(setting),
                  **machine.spread([tokens[kind] / seconds])} for kind in kinds for setting, seconds in seen[kind].items()]
 
