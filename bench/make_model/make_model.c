@@ -108,7 +108,8 @@ static bool keeps(struct maker *m, const struct kind *kind, uint64_t k) {
 }
 
 /* Weights of deviation 1 / sqrt(cols), so that activations keep their size through the layers, and of mean 0: codes
- * from -8 to 7 would add what is common to all rows up from layer to layer, until every token chose the same experts. */
+ * from -8 to 7 would add what is common to all rows up from layer to layer, until every token chose the same
+ * experts. */
 static void rows_fill(struct maker *m, const struct kind *kind, struct quant_rows *rows) {
     int bits = (int)number_format_bits(kind->format), low = -(1 << (bits - 1)), span = 1 << bits;
     double step = 1 / (sqrt((double)rows->cols) * span / sqrt(12.0));
