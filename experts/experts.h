@@ -43,8 +43,7 @@ static inline const struct activations *expert_input_for(const struct expert_inp
     return &input->form[expert_form_of(weight_activation_group(weight))];
 }
 
-/* ---- dispatch: the experts of a layer and step, cut into tiles that threads take one by one ------------------------
- */
+/* ---- dispatch: the experts of a layer and step, cut into tiles that threads take one by one ---------------------- */
 
 /* Rows of a feed-forward that lie together: gate and up [gate_begin, gate_end), down [down_begin, down_end). The
  * matrices and biases hold those rows only, in memory of NUMA node `node`. Threads of node `reader` take its tiles

@@ -12,8 +12,7 @@
 
 #include "compressor_internal.h"
 
-/* ---- shapes ---------------------------------------------------------------------------------------------------------
- */
+/* ---- shapes ------------------------------------------------------------------------------------------------------ */
 
 static const struct {
     const char *name, *config;
@@ -38,8 +37,7 @@ static const struct {
      "\"sliding_window\":null}"},
 };
 
-/* ---- formats --------------------------------------------------------------------------------------------------------
- */
+/* ---- formats ----------------------------------------------------------------------------------------------------- */
 
 struct kind {
     number_format format;
@@ -72,8 +70,7 @@ static bool kinds_read(const char *text, struct recipe_kinds *ret) {
     return kind.format == FORMAT_BF16 || kind.group == 32 || kind.group == 64 || kind.group == 128;
 }
 
-/* ---- random matrices: a few of each shape and kind, used again and again --------------------------------------------
- */
+/* ---- random matrices: a few of each shape and kind, used again and again ----------------------------------------- */
 
 enum { VARIANTS = 3, POOL_MAX = 32 };
 
@@ -178,8 +175,7 @@ static moesaic_status matrix_get(struct maker *m, const struct kind *kind, uint6
     return MOESAIC_OK;
 }
 
-/* ---- the artifact ---------------------------------------------------------------------------------------------------
- */
+/* ---- the artifact ------------------------------------------------------------------------------------------------ */
 
 static moesaic_status put_matrix(struct maker *m, const char *name, const struct kind *kind, uint64_t rows,
                                  uint64_t cols) {

@@ -392,8 +392,7 @@ moesaic_status artifact_writer_file(struct artifact_writer *w, const char *name,
     return write_bytes(w, data, bytes, error);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------
- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 /* Appends a part of the tail to the file and to its checksum. */
 static moesaic_status tail_write(struct artifact_writer *w, const void *data, size_t bytes, uint64_t *ret_offset,

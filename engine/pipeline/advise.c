@@ -26,8 +26,7 @@ static const struct treatment treatments[TREATMENTS] = {
     [DROP25] = {"int4-drop25", "--preset int4 --drop-experts reap:0.25", "int4",
                 "{\"drop\":{\"method\":\"reap\",\"share\":0.25}}"}};
 
-/* ---- steps ----------------------------------------------------------------------------------------------------------
- */
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
 
 static moesaic_advice_step *step_add(struct advice *a, bool yes, const char *question) {
     moesaic_advice_step *step = &a->result->step[a->result->steps++];
@@ -52,8 +51,7 @@ static double mib(uint64_t bytes) {
     return (double)bytes / 0x1p20;
 }
 
-/* ---- candidates -----------------------------------------------------------------------------------------------------
- */
+/* ---- candidates -------------------------------------------------------------------------------------------------- */
 
 static const moesaic_advice_candidate *candidate_find(const struct advice *a, int treatment) {
     for (uint32_t i = 0; i < a->result->candidates; i++)
@@ -99,8 +97,7 @@ static int32_t candidate_choose(const struct advice *a) {
     return best;
 }
 
-/* ---- questions ------------------------------------------------------------------------------------------------------
- */
+/* ---- questions --------------------------------------------------------------------------------------------------- */
 
 static bool ask_memory(struct advice *a) {
     uint64_t needs = advise_needs(a, a->info.weight_bytes, 1);
@@ -163,8 +160,7 @@ static void ask_load(struct advice *a) {
     branch(step, a->idle > 0 ? "their bytes are the first to save" : "every expert earns its bytes");
 }
 
-/* ---- the walk -------------------------------------------------------------------------------------------------------
- */
+/* ---- the walk ---------------------------------------------------------------------------------------------------- */
 
 static bool can_drop(const struct advice *a) {
     return a->info.experts >= 4 && a->info.experts * 3 / 4 >= a->info.top_k;

@@ -11,8 +11,7 @@
 
 enum { KV_TOKENS = 4096, PROMPT_TOKENS = 32, DECODE_TOKENS = 32, REPETITIONS = 3 };
 
-/* ---- the folder -----------------------------------------------------------------------------------------------------
- */
+/* ---- the folder -------------------------------------------------------------------------------------------------- */
 
 static const char *const suffixes[] = {"", ".partial", ".journal"};
 
@@ -56,8 +55,7 @@ void advise_end(struct advice *a) {
     free(a->folder);
 }
 
-/* ---- measurements ---------------------------------------------------------------------------------------------------
- */
+/* ---- measurements ------------------------------------------------------------------------------------------------ */
 
 static int progress(void *user, uint64_t done, uint64_t total) {
     struct advice *a = user;

@@ -34,8 +34,7 @@ struct bench {
     uint64_t done, total;
 };
 
-/* ---- roofs --------------------------------------------------------------------------------------------------------
- */
+/* ---- roofs ------------------------------------------------------------------------------------------------------- */
 
 static void read_body(struct team *team, unsigned thread, void *argument) {
     struct bench *b = argument;
@@ -76,8 +75,7 @@ static double int8_roof(struct bench *b) {
     return (double)atomic_load(&b->operations) / seconds_since(start);
 }
 
-/* ---- counters by layer and node ------------------------------------------------------------------------------------
- */
+/* ---- counters by layer and node ---------------------------------------------------------------------------------- */
 
 void pipeline_work_add(const struct work_counters *counters, int sign, moesaic_work *io_work) {
     uint64_t factor = (uint64_t)sign;
@@ -99,8 +97,7 @@ static void work_record(struct bench *b, uint32_t index, int sign) {
         pipeline_work_add(&counters[i], sign, &b->result->work[index * cells + i]);
 }
 
-/* ---- the model ----------------------------------------------------------------------------------------------------
- */
+/* ---- the model --------------------------------------------------------------------------------------------------- */
 
 /* What a measurement used up of the counters. */
 struct used {
@@ -204,8 +201,7 @@ static moesaic_status run_once(struct bench *b, uint32_t index, bool counted, st
     return status;
 }
 
-/* ---- figures ------------------------------------------------------------------------------------------------------
- */
+/* ---- figures ----------------------------------------------------------------------------------------------------- */
 
 static void spread_add(moesaic_bench_spread *spread, double value) {
     double sorted[MOESAIC_BENCH_REPETITIONS_MAX];
@@ -279,8 +275,7 @@ static moesaic_status measure(struct bench *b, moesaic_error *error) {
     return status;
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------------------
- */
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 static moesaic_status options_check(struct bench *b, moesaic_error *error) {
     moesaic_bench_options *o = &b->options;

@@ -6,8 +6,7 @@
 
 #include "compressor_internal.h"
 
-/* ---- one vector for the inputs of a layer's feed-forwards ----------------------------------------------------------
- */
+/* ---- one vector for the inputs of a layer's feed-forwards -------------------------------------------------------- */
 
 /* Errors of every feed-forward [feed-forwards, AWQ_CANDIDATES], and the inputs' squares over the whole text. */
 struct choosing {
@@ -95,8 +94,7 @@ static moesaic_status scales_choose(struct compressor *c, moesaic_error *error) 
     return status;
 }
 
-/* ---- what reads the norm -------------------------------------------------------------------------------------------
- */
+/* ---- what reads the norm ----------------------------------------------------------------------------------------- */
 
 /* *io_weight, floats of `held` from now on, with its columns multiplied. */
 static moesaic_status columns_fold(const float *scales, struct packed *held, struct weight *io_weight,
@@ -188,8 +186,7 @@ moesaic_status awq_resume(struct compressor *c, moesaic_error *error) {
     return status;
 }
 
-/* ---- one feed-forward ----------------------------------------------------------------------------------------------
- */
+/* ---- one feed-forward -------------------------------------------------------------------------------------------- */
 
 /* Down's own scales, by what it sees of the tokens `reached`. */
 static moesaic_status inner_fold(const struct compressor *c, const struct recipe_matrix *recipe,

@@ -25,8 +25,7 @@ bool budget_decides(const struct compressor *c, uint32_t expert) {
     return !recipe_is_exception(&c->recipe, c->layer, expert == c->config->experts ? UINT32_MAX : expert);
 }
 
-/* ---- bytes by shape -------------------------------------------------------------------------------------------------
- */
+/* ---- bytes by shape ---------------------------------------------------------------------------------------------- */
 
 /* Exact but for a bitmask, whose bytes depend on where the kept weights lie. */
 static uint64_t matrix_bytes(const struct weight *w, const struct recipe_matrix *m) {
@@ -146,8 +145,7 @@ static uint64_t smallest_cost(struct compressor *c) {
     return bytes;
 }
 
-/* ---- feasible -------------------------------------------------------------------------------------------------------
- */
+/* ---- feasible ---------------------------------------------------------------------------------------------------- */
 
 /* The limit in the unit of `cost`. */
 static uint64_t limit_cost(const struct compressor *c) {
@@ -205,8 +203,7 @@ moesaic_status budget_begin(struct compressor *c, moesaic_error *error) {
     return impossible(c, least, error);
 }
 
-/* ---- the choice -----------------------------------------------------------------------------------------------------
- */
+/* ---- the choice -------------------------------------------------------------------------------------------------- */
 
 /* The feed-forwards that are up to the budget, as items; `at` [count]: their numbers in `choice`. */
 struct problem {
@@ -269,8 +266,7 @@ static moesaic_status plan_solve(struct compressor *c, moesaic_error *error) {
     return status;
 }
 
-/* ---- the journal ----------------------------------------------------------------------------------------------------
- */
+/* ---- the journal ------------------------------------------------------------------------------------------------- */
 
 json_value *budget_plan_json(const struct compressor *c, bool choices) {
     json_value *object = json_make_object(), *list = json_make_array();

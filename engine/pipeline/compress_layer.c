@@ -7,8 +7,7 @@
 
 #include "compressor_internal.h"
 
-/* ---- jobs -----------------------------------------------------------------------------------------------------------
- */
+/* ---- jobs -------------------------------------------------------------------------------------------------------- */
 
 struct jobs {
     struct compressor *c;
@@ -62,8 +61,7 @@ static moesaic_status matrix_make(const struct weight *source, const struct reci
     return status;
 }
 
-/* ---- attention ------------------------------------------------------------------------------------------------------
- */
+/* ---- attention --------------------------------------------------------------------------------------------------- */
 
 static moesaic_status attention_job(struct compressor *c, size_t job, moesaic_error *error) {
     const struct layer_weights *old = &model_weights(c->model)->layers[c->layer];
@@ -107,8 +105,7 @@ static moesaic_status attention_compress(struct compressor *c, moesaic_error *er
     return status;
 }
 
-/* ---- feed-forwards --------------------------------------------------------------------------------------------------
- */
+/* ---- feed-forwards ----------------------------------------------------------------------------------------------- */
 
 static moesaic_status reached_allocate(struct reached *r, size_t capacity, moesaic_error *error) {
     r->token = calloc(capacity, sizeof *r->token);
@@ -387,8 +384,7 @@ static moesaic_status ffns_compress(struct compressor *c, moesaic_error *error) 
     return status;
 }
 
-/* ---- the layer ------------------------------------------------------------------------------------------------------
- */
+/* ---- the layer --------------------------------------------------------------------------------------------------- */
 
 /* Begins with the checkpoint's own layer, whose matrices are then replaced one after another. */
 static moesaic_status layer_begin(struct compressor *c, moesaic_error *error) {

@@ -6,8 +6,7 @@
 
 #include "compressor_internal.h"
 
-/* ---- the checkpoint's own activations ------------------------------------------------------------------------------
- */
+/* ---- the checkpoint's own activations ---------------------------------------------------------------------------- */
 
 moesaic_status recover_begin(struct compressor *c, moesaic_error *error) {
     moesaic_status status = MOESAIC_OK;
@@ -51,8 +50,7 @@ moesaic_status recover_layer(struct compressor *c, moesaic_error *error) {
     return status ? status : recover_ffn(c, error);
 }
 
-/* ---- how far things have drifted -----------------------------------------------------------------------------------
- */
+/* ---- how far things have drifted --------------------------------------------------------------------------------- */
 
 enum { DRIFT_ROWS = 256 };
 
@@ -164,8 +162,7 @@ moesaic_status recover_inner(const struct compressor *c, const struct ffn_weight
     return status;
 }
 
-/* ---- what to compress ----------------------------------------------------------------------------------------------
- */
+/* ---- what to compress -------------------------------------------------------------------------------------------- */
 
 /* The fewer tokens a channel has, the less of what they say is meant: the damping that did best on the bundled model.
  */

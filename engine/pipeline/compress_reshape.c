@@ -9,8 +9,7 @@
 
 enum { BLOCK_ROWS = 256 };
 
-/* ---- the shape ------------------------------------------------------------------------------------------------------
- */
+/* ---- the shape --------------------------------------------------------------------------------------------------- */
 
 bool reshape_drops(const struct compressor *c) { return c->config->experts < model_config(c->model)->experts; }
 
@@ -96,8 +95,7 @@ void reshape_end(struct compressor *c) {
     free(c->kept);
 }
 
-/* ---- what an expert is worth ----------------------------------------------------------------------------------------
- */
+/* ---- what an expert is worth ------------------------------------------------------------------------------------- */
 
 /* Rows on their way through one expert of the checkpoint. */
 struct block {
@@ -189,8 +187,7 @@ static moesaic_status kept_choose(struct compressor *c, moesaic_error *error) {
     return status;
 }
 
-/* ---- the layer without them -----------------------------------------------------------------------------------------
- */
+/* ---- the layer without them -------------------------------------------------------------------------------------- */
 
 /* The routing over those that stay. */
 struct rerouting {
@@ -246,8 +243,7 @@ moesaic_status reshape_choose(struct compressor *c, moesaic_error *error) {
     return MOESAIC_OK;
 }
 
-/* ---- config.json ----------------------------------------------------------------------------------------------------
- */
+/* ---- config.json ------------------------------------------------------------------------------------------------- */
 
 static size_t blanks_skip(const char *text, size_t bytes, size_t at) {
     while (at < bytes && strchr(" \t\r\n", text[at]))

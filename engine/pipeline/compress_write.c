@@ -9,8 +9,7 @@
 
 #include "compressor_internal.h"
 
-/* ---- names ----------------------------------------------------------------------------------------------------------
- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 
 const char *layer_tensor_name(const struct model_config *config, uint32_t layer, const char *part, char name[160]) {
     bool mixtral = config->family == FAMILY_MIXTRAL && !strcmp(part, "mlp.gate.weight");
@@ -32,8 +31,7 @@ const char *ffn_tensor_name(const struct model_config *config, uint32_t layer, u
     return name;
 }
 
-/* ---- runs -----------------------------------------------------------------------------------------------------------
- */
+/* ---- runs -------------------------------------------------------------------------------------------------------- */
 
 static moesaic_status write_vector(struct compressor *c, const char *part, const float *values, size_t count,
                                    moesaic_error *error) {
@@ -183,8 +181,7 @@ moesaic_status write_embedding(struct compressor *c, moesaic_error *error) {
     return status ? status : artifact_writer_end(c->writer, error);
 }
 
-/* ---- the end --------------------------------------------------------------------------------------------------------
- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 /* Carries a file as it is, but for the numbers in config.json that a new shape changes. */
 static moesaic_status write_file(struct compressor *c, const char *name, const void *data, size_t bytes,

@@ -55,8 +55,7 @@ static moesaic_status folder_make(const char *path, moesaic_error *error) {
     return empty ? MOESAIC_OK : status_set(error, MOESAIC_E_USAGE, "export: the folder is not empty (%s)", path);
 }
 
-/* ---- files beside the weights -------------------------------------------------------------------------------------
- */
+/* ---- files beside the weights ------------------------------------------------------------------------------------ */
 
 static moesaic_status file_write(struct exporter *e, const char *name, const void *data, size_t bytes,
                                  moesaic_error *error) {
@@ -94,8 +93,7 @@ static moesaic_status files_copy(struct exporter *e, moesaic_error *error) {
     return status;
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------------------------
- */
+/* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 static moesaic_status tensors_of_checkpoint(struct exporter *e, const struct checkpoint *c, moesaic_error *error) {
     e->tensors = checkpoint_count(c);
@@ -240,8 +238,7 @@ static moesaic_status weights_write(struct exporter *e, moesaic_error *error) {
     return status || e->shards == 1 ? status : index_write(e, error);
 }
 
-/* ---- masks --------------------------------------------------------------------------------------------------------
- */
+/* ---- masks ------------------------------------------------------------------------------------------------------- */
 
 static bool is_masked(const struct weight *w) {
     return w->format == FORMAT_INT4_24 || w->format == FORMAT_INT4_48 || w->format == FORMAT_INT4_MASK;

@@ -14,8 +14,7 @@ static const char *const drop_names[] = {
     [SALIENCY_FREQUENCY] = "frequency", [SALIENCY_REAP] = "reap", [SALIENCY_RANDOM] = "random"};
 enum { PRUNES = 4, DROPS = 3, QUANTS = 5, REFINE_ROUNDS = 8, EXCEPTIONS_MAX = 65536 };
 
-/* ---- presets ------------------------------------------------------------------------------------------------------
- */
+/* ---- presets ----------------------------------------------------------------------------------------------------- */
 
 const char *const recipe_presets[] = {"int4", "int4-all", "int4-sparse50", "small", "quality", NULL};
 
@@ -63,8 +62,7 @@ static bool preset_make(const char *name, struct recipe *ret) {
     return false;
 }
 
-/* ---- JSON -----------------------------------------------------------------------------------------------------------
- */
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 static moesaic_status refuse(moesaic_error *error, const char *where, const char *key, const char *why) {
     return status_set(error, MOESAIC_E_USAGE, "recipe: %s%s%s: %s", where, *where ? "." : "", key, why);
@@ -512,8 +510,7 @@ moesaic_status recipe_tie(struct recipe *r, moesaic_error *error) {
     return MOESAIC_OK;
 }
 
-/* ---- questions ------------------------------------------------------------------------------------------------------
- */
+/* ---- questions --------------------------------------------------------------------------------------------------- */
 
 static const struct recipe_matrix *exception_of(const struct recipe *r, uint32_t layer, uint32_t expert) {
     for (size_t i = r->exceptions; i-- > 0;) {

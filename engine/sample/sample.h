@@ -8,8 +8,7 @@
 
 #include "runtime.h"
 
-/* ---- sampler -------------------------------------------------------------------------------------------------------
- */
+/* ---- sampler ----------------------------------------------------------------------------------------------------- */
 
 /* Settings, a random stream and the counts of tokens seen, for one generation at a time. Not thread-safe.
  * Order of the steps: repetition, presence and frequency penalties; temperature; top-k; top-p; min-p; one draw. Every
@@ -33,8 +32,7 @@ struct sample sampler_next(struct sampler *sampler, const float *logits);
 /* sum over `logits` [count] relative to `base`: log(sum exp(l - max)) + max, in doubles, in order. */
 double sample_log_sum_exp(const float *logits, size_t count);
 
-/* ---- stop strings --------------------------------------------------------------------------------------------------
- */
+/* ---- stop strings ------------------------------------------------------------------------------------------------ */
 
 /* Holds back text that may be the beginning of a stop string. Not thread-safe. */
 struct stop_filter;

@@ -302,8 +302,7 @@ size_t residency_max_parts(const struct residency *residency) {
     return residency->max_parts;
 }
 
-/* ---- between steps ------------------------------------------------------------------------------------------------
- */
+/* ---- between steps ----------------------------------------------------------------------------------------------- */
 
 static struct expert_copy *home_find(const struct home *home, const struct placement_piece *piece) {
     for (uint32_t c = 0; c < home->copies; c++)

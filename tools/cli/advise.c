@@ -20,16 +20,32 @@ static const struct option_spec options[] = {
     {"tokens", 0, OPTION_INT, "N", "most tokens to judge by (8192)", &text_tokens, 2, 1e9},
     {0}};
 
+/* `text` as one word of a shell, at `to`, where 4 * strlen(text) + 3 bytes are; returns the end. */
+static char *shell_word(char *to, const char *text) {
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-";
+    if (*text && strspn(text, plain) == strlen(text))
+        return stpcpy(to, text);
+    *to++ = '\'';
+    for (; *text; text++)
+        if (*text == '\'')
+            to = stpcpy(to, "'\\''");
+        else
+            *to++ = *text;
+    return stpcpy(to, "'");
+}
+
 /* The command that carries the advice out; freed with free(). */
 static char *command_make(const moesaic_advise_result *r, const char *model) {
-    const char *arguments = r->chosen >= 0 ? r->candidate[r->chosen].options : "";
-    size_t bytes = strlen(model) + strlen(calib_path) + strlen(arguments) + 64;
-    char *command = malloc(bytes);
-    if (command && r->chosen >= 0)
-        snprintf(command, bytes, "moesaic compress %s%s-o OUT.moe --calib %s %s", model, *model ? " " : "", calib_path,
-                 arguments);
-    else if (command)
-        snprintf(command, bytes, "moesaic run%s%s", *model ? " " : "", model);
+    char *command = malloc(4 * (strlen(model) + strlen(calib_path)) + sizeof r->candidate->options + 64);
+    if (!command)
+        return NULL;
+    char *to = stpcpy(command, r->chosen >= 0 ? "moesaic compress" : "moesaic run");
+    if (*model)
+        to = shell_word(stpcpy(to, " "), model);
+    if (r->chosen >= 0) {
+        to = shell_word(stpcpy(to, " -o OUT.moe --calib "), calib_path);
+        stpcpy(stpcpy(to, " "), r->candidate[r->chosen].options);
+    }
     return command;
 }
 

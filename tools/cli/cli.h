@@ -8,8 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-/* ---- exit status ----------------------------------------------------------------------------------------------------
- */
+/* ---- exit status ------------------------------------------------------------------------------------------------- */
 
 enum {
     EXIT_DONE = 0,
@@ -26,8 +25,7 @@ int cli_fail_output(const moesaic_error *error);
 /* Prints "moesaic: ..." and returns EXIT_WRONG_USAGE. */
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* ---- options --------------------------------------------------------------------------------------------------------
- */
+/* ---- options ----------------------------------------------------------------------------------------------------- */
 
 typedef enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_REAL, OPTION_TEXT, OPTION_TEXTS } option_kind;
 enum { OPTION_TEXTS_MAX = 64 };
@@ -73,8 +71,7 @@ int cli_parse(const struct verb *verb, int argc, char **argv, int *ret_count, co
 /* "1,2,3" into ids; freed with free(). Returns EXIT_DONE or prints and returns the exit status. */
 int cli_parse_ids(const char *text, int32_t **ret_ids, size_t *ret_count);
 
-/* ---- models and engines --------------------------------------------------------------------------------------------
- */
+/* ---- models and engines ------------------------------------------------------------------------------------------ */
 
 struct cli_session {
     moesaic_model *model;
@@ -91,8 +88,7 @@ size_t cli_calibration_bytes(const char *text, size_t bytes);
 /* A whole file ("-": standard input) into memory, at most 1 GiB; freed with free(). Exit status. */
 int cli_read_file(const char *path, char **ret_text, size_t *ret_bytes);
 
-/* ---- output ---------------------------------------------------------------------------------------------------------
- */
+/* ---- output ------------------------------------------------------------------------------------------------------ */
 
 /* Prints one document on a line of standard output and takes it. Exit status (failed when it cannot be written). */
 int cli_json_print(json_t *document);

@@ -23,7 +23,8 @@ echo 'INT8
 fit' | advise "$small" --memory 100KiB --max-kl 1e-6
 echo 'fast' | advise "$small" --min-tok-s 1e9
 echo 'per expert' | advise "$small" --memory 80KiB --max-kl 10
-moesaic advise "$small" $common --memory 98KiB --max-kl 0.2 >text
+ln -s "$small" "the king's model"
+moesaic advise "the king's model" $common --memory 98KiB --max-kl 0.2 >text
 bash -c "$(sed -n "s/^  moesaic compress/moesaic compress/p" text) --no-report -q" && moesaic inspect OUT.moe --verify -q >/dev/null && echo "the command works"
 ls -A tmp
 moesaic advise $common 2>err &
