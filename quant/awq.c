@@ -48,13 +48,13 @@ static void rtn_loss(const float *w, size_t cols, const float *scales, uint32_t 
     }
 }
 
-static double scaled_factor(const float *w, size_t rows, size_t cols, const float *scales, int high) {
+static double scaled_factor(const float *w, size_t rows, size_t cols, const float *scales, number_format format) {
     float largest = 0.0f;
     for (size_t row = 0; row < rows; row++) {
         for (size_t k = 0; k < cols; k++)
             largest = fmaxf(largest, fabsf(w[row * cols + k] * scales[k]));
     }
-    return scale_factor(&largest, 1, high);
+    return compress_factor(largest, format);
 }
 
 moesaic_status awq_error(const float *w, size_t rows, size_t cols, const struct calib_stats *stats,
@@ -62,11 +62,13 @@ moesaic_status awq_error(const float *w, size_t rows, size_t cols, const struct 
                          moesaic_error *error) {
     if (cols != stats->cols || rows == 0 || (group != 32 && group != 64 && group != 128) || format < FORMAT_INT8 ||
         format > FORMAT_INT2)
-        return status_set(error, MOESAIC_E_USAGE, "AWQ: matrix of %zu x %zu in groups of %u with statistics of %zu "
-                          "channels", rows, cols, group, stats->cols);
+        return status_set(error, MOESAIC_E_USAGE,
+                          "AWQ: matrix of %zu x %zu in groups of %u with statistics of %zu "
+                          "channels",
+                          rows, cols, group, stats->cols);
     int high = (1 << (number_format_bits(format) - 1)) - 1;
     size_t measured = rows < AWQ_ROWS ? rows : AWQ_ROWS;
-    double factor = scaled_factor(w, rows, cols, scales, high), lost = 0.0;
+    double factor = scaled_factor(w, rows, cols, scales, format), lost = 0.0;
     double *d = malloc(cols * measured * sizeof *d), *h = malloc(cols * cols * sizeof *h);
     moesaic_status status = MOESAIC_OK;
     if (d == NULL || h == NULL) {
