@@ -10,13 +10,30 @@
 
 typedef enum activation_type { ACTIVATION_SILU, ACTIVATION_GELU, ACTIVATION_GELU_TANH } activation_type;
 
-/* One gated feed-forward: down(act(gate x) * (up x)). Biases are NULL where the model has none. */
+/* What is added to the products of a matrix [rows, cols] for the error that compression left: left (right x), both BF16
+ * in rows. No data: nothing is added. */
+struct expert_term {
+    struct weight left;  /* [rows, rank] */
+    struct weight right; /* [rank, cols] */
+};
+/* Bounds the scratch of a product; 1 to this, and at most the smaller side of the matrix. */
+enum { EXPERT_RANK_MAX = 4096 };
+/* Whether the factors have the format and the shapes of a term of `matrix`. */
+bool expert_term_fits(const struct expert_term *term, const struct weight *matrix);
+/* Adds the rows [begin, end) of left right to the dense io_values [end - begin, cols]. */
+void expert_term_sum(const struct expert_term *term, uint64_t begin, uint64_t end, float *io_values);
+
+/* One gated feed-forward: down(act(gate x) * (up x)). Biases are NULL where the model has none. A product is the sum of
+ * matrix, term and bias, in this order. */
 struct ffn_weights {
     struct weight gate, up;   /* [intermediate, hidden] */
     struct weight down;       /* [hidden, intermediate] */
     const float *gate_bias, *up_bias; /* [intermediate] */
     const float *down_bias;           /* [hidden] */
+    struct expert_term term[3];       /* of gate, up and down */
 };
+/* Bytes of the three matrices and their terms. */
+uint64_t expert_ffn_bytes(const struct ffn_weights *weights);
 
 /* ---- inputs: one matrix of activations in every form that the weights of a stage consume ------------------------- */
 

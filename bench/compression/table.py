@@ -32,6 +32,10 @@ ROWS = {
     "INT3 g64 RTN": (["--quant", "rtn:int3-g64", *EXPERTS_ONLY], False, False),
     "INT3 g64 GPTQ": (["--quant", "gptq:int3-g64", *EXPERTS_ONLY], True, True),
     "INT3 g64 GPTQ, recovered": (["--quant", "gptq:int3-g64", "--recover", *EXPERTS_ONLY], True, False),
+    "INT3 g64 GPTQ, rank 4": (
+        ["--quant", "gptq:int3-g64", "--compensate", "lowrank:4", *EXPERTS_ONLY], True, False),
+    "INT2 g64 GPTQ, rank 8": (
+        ["--quant", "gptq:int2-g64", "--compensate", "lowrank:8", *EXPERTS_ONLY], True, False),
     "INT2 g64 RTN": (["--quant", "rtn:int2-g64", *EXPERTS_ONLY], False, False),
     "INT2 g64 GPTQ": (["--quant", "gptq:int2-g64", *EXPERTS_ONLY], True, True),
     "magnitude 50 %": (["--prune", "magnitude:0.5", "--quant", "none", *EXPERTS_ONLY], False, False),

@@ -38,7 +38,7 @@ static moesaic_status header_check(struct artifact *a, moesaic_error *error) {
                           h->version, ARTIFACT_VERSION, a->path);
     if (XXH3_64bits(h, offsetof(struct artifact_header, header_checksum)) != h->header_checksum)
         return refuse(a, error, "header", "its checksum differs (offset 128)");
-    if (h->incompatible)
+    if (h->incompatible & ~(uint64_t)ARTIFACT_LOWRANK)
         return status_set(error, MOESAIC_E_UNSUPPORTED, "artifact: unknown feature bits %#" PRIx64 " (%s)",
                           h->incompatible, a->path);
     if (h->file_bytes != a->map.bytes)
@@ -143,6 +143,55 @@ static moesaic_status names_sort(struct artifact *a, moesaic_error *error) {
     return MOESAIC_OK;
 }
 
+/* ---- low-rank terms ---------------------------------------------------------------------------------------------- */
+
+const char *const artifact_factor_suffix[2] = {".lowrank_left", ".lowrank_right"};
+
+size_t artifact_factor_of(const char *name, size_t bytes) {
+    for (int side = 0; side < 2; side++) {
+        size_t suffix = strlen(artifact_factor_suffix[side]);
+        if (bytes > suffix && !memcmp(name + bytes - suffix, artifact_factor_suffix[side], suffix))
+            return bytes - suffix;
+    }
+    return 0;
+}
+
+bool artifact_is_factor(const struct artifact_tensor *tensor) {
+    return artifact_factor_of(tensor->name, strlen(tensor->name)) > 0;
+}
+
+bool artifact_term(const struct artifact *a, const char *matrix, struct expert_term *ret_term) {
+    const struct artifact_tensor *factor[2];
+    for (int side = 0; side < 2; side++) {
+        char name[ARTIFACT_NAME_MAX + 16];
+        snprintf(name, sizeof name, "%s%s", matrix, artifact_factor_suffix[side]);
+        factor[side] = a->factors ? artifact_find(a, name) : NULL;
+        if (!factor[side])
+            return false;
+    }
+    *ret_term = (struct expert_term){factor[0]->weight, factor[1]->weight};
+    return true;
+}
+
+/* Every factor stands beside its matrix and the other factor. */
+static moesaic_status terms_check(struct artifact *a, moesaic_error *error) {
+    for (uint64_t i = 0; i < a->header.tensors; i++)
+        a->factors += artifact_is_factor(&a->tensor[i]);
+    for (uint64_t i = 0; i < a->header.tensors && a->factors; i++) {
+        const struct artifact_tensor *t = &a->tensor[i], *matrix;
+        char name[ARTIFACT_NAME_MAX + 1];
+        struct expert_term term;
+        if (!artifact_is_factor(t))
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)artifact_factor_of(t->name, strlen(t->name)), t->name);
+        matrix = artifact_find(a, name);
+        if (!matrix || matrix->run != t->run || !artifact_term(a, name, &term) ||
+            !expert_term_fits(&term, &matrix->weight) || !(a->header.incompatible & ARTIFACT_LOWRANK))
+            return refuse(a, error, t->name, "not a factor of the low-rank term of a matrix beside it");
+    }
+    return MOESAIC_OK;
+}
+
 static moesaic_status tables_read(struct artifact *a, moesaic_error *error) {
     const struct artifact_header *h = &a->header;
     /* Names of a hostile file may overlap: what is copied is bounded by what the file holds. */
@@ -168,7 +217,9 @@ static moesaic_status tables_read(struct artifact *a, moesaic_error *error) {
         status = tensor_read(a, i, &end, error);
     if (!status)
         status = files_read(a, &end, error);
-    return status ? status : names_sort(a, error);
+    if (!status)
+        status = names_sort(a, error);
+    return status ? status : terms_check(a, error);
 }
 
 static moesaic_status config_from_files(struct artifact *a, moesaic_error *error) {

@@ -26,6 +26,9 @@ struct artifact_tensor {
     struct weight weight; /* data points into the mapping */
 };
 
+/* The name of a matrix and one of these name the factors of its low-rank term (struct expert_term): left, right. */
+extern const char *const artifact_factor_suffix[2];
+
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 struct artifact;
@@ -47,6 +50,10 @@ const struct artifact_run *artifact_run_at(const struct artifact *artifact, size
 size_t artifact_tensors(const struct artifact *artifact);
 const struct artifact_tensor *artifact_tensor_at(const struct artifact *artifact, size_t index);
 const struct artifact_tensor *artifact_find(const struct artifact *artifact, const char *name);
+/* Whether the tensor is such a factor. */
+bool artifact_is_factor(const struct artifact_tensor *tensor);
+/* The term of the matrix `name`; false, and *ret_term left alone, where it has none. */
+bool artifact_term(const struct artifact *artifact, const char *name, struct expert_term *ret_term);
 /* A file carried verbatim, such as "tokenizer.json"; false when there is none of this name. */
 bool artifact_file(const struct artifact *artifact, const char *name, const char **ret_data, size_t *ret_bytes);
 size_t artifact_files(const struct artifact *artifact);
@@ -85,6 +92,7 @@ const json_value *artifact_writer_notes(const struct artifact_writer *writer);
  * the caller frees with free(*ret_memory). */
 moesaic_status artifact_writer_read(struct artifact_writer *writer, const char *name, struct weight *ret_weight,
                                     void **ret_memory, moesaic_error *error);
+bool artifact_writer_has(const struct artifact_writer *writer, const char *name);
 moesaic_status artifact_writer_file(struct artifact_writer *writer, const char *name, const void *data, size_t bytes,
                                     moesaic_error *error);
 /* Writes metadata (an object) and tables, then the header, syncs, renames, removes the journal. */

@@ -17,6 +17,8 @@ enum {
     ARTIFACT_TENSOR_ALIGN = 64, /* of tensors in a run, and of what follows the runs */
     ARTIFACT_NAME_MAX = 512
 };
+/* Incompatible features: matrices of feed-forwards may have low-rank terms. */
+enum { ARTIFACT_LOWRANK = 1 };
 
 /* At offset 0, in a block of ARTIFACT_ALIGN bytes whose rest is zero. */
 struct artifact_header {
@@ -75,12 +77,15 @@ struct artifact {
         uint64_t bytes, checksum;
     } * file;    /* [header.files] */
     char *names; /* the names, each NUL-terminated */
+    size_t factors; /* tensors that are factors of low-rank terms */
     struct model_config config;
 };
 
 /* Finds a tensor and checks its shape, as checkpoint_tensor does. */
 moesaic_status artifact_tensor(const struct artifact *artifact, const char *name, uint32_t rank, const uint64_t *shape,
                                const struct artifact_tensor **ret_tensor, moesaic_error *error);
+/* Bytes of the matrix's name in the name of a factor; 0 for other names. */
+size_t artifact_factor_of(const char *name, size_t bytes);
 /* "expert 7 of layer 3" and the like into `text`; returns `text`. */
 const char *artifact_run_text(const struct artifact_run *run, char *text, size_t bytes);
 

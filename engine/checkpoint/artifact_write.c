@@ -348,33 +348,41 @@ uint64_t artifact_writer_bytes(const struct artifact_writer *w) {
     return w->at;
 }
 
+static const struct artifact_tensor_record *tensor_find(const struct artifact_writer *w, const char *name) {
+    size_t bytes = strlen(name);
+    for (size_t i = 0; i < w->tensors; i++)
+        if (w->tensor[i].name_bytes == bytes && !memcmp(w->names + w->tensor[i].name_offset, name, bytes))
+            return &w->tensor[i];
+    return NULL;
+}
+
+bool artifact_writer_has(const struct artifact_writer *w, const char *name) {
+    return tensor_find(w, name) != NULL;
+}
+
 moesaic_status artifact_writer_read(struct artifact_writer *w, const char *name, struct weight *ret_weight,
                                     void **ret_memory, moesaic_error *error) {
-    size_t bytes = strlen(name);
-    for (size_t i = 0; i < w->tensors; i++) {
-        const struct artifact_tensor_record *t = &w->tensor[i];
-        if (t->name_bytes != bytes || memcmp(w->names + t->name_offset, name, bytes))
-            continue;
-        uint8_t *data = memory_zeroed(t->bytes, 1);
-        if (!data)
-            return status_no_memory(error, name, t->bytes);
-        struct weight weight = {.format = (number_format)t->format,
-                                .layout = (weight_layout)t->layout,
-                                .group = t->group,
-                                .rows = t->rows,
-                                .cols = t->cols,
-                                .data = data,
-                                .bytes = t->bytes,
-                                .factor = t->factor};
-        if (pread(w->file, data, t->bytes, (off_t)t->offset) != (ssize_t)t->bytes || weight_check(&weight, NULL)) {
-            free(data);
-            return status_set(error, MOESAIC_E_IO, "artifact: cannot read %s back (%s)", name, w->partial);
-        }
-        *ret_weight = weight;
-        *ret_memory = data;
-        return MOESAIC_OK;
+    const struct artifact_tensor_record *t = tensor_find(w, name);
+    if (!t)
+        return status_set(error, MOESAIC_E_USAGE, "artifact: %s is not written yet (%s)", name, w->partial);
+    uint8_t *data = memory_zeroed(t->bytes, 1);
+    if (!data)
+        return status_no_memory(error, name, t->bytes);
+    struct weight weight = {.format = (number_format)t->format,
+                            .layout = (weight_layout)t->layout,
+                            .group = t->group,
+                            .rows = t->rows,
+                            .cols = t->cols,
+                            .data = data,
+                            .bytes = t->bytes,
+                            .factor = t->factor};
+    if (pread(w->file, data, t->bytes, (off_t)t->offset) != (ssize_t)t->bytes || weight_check(&weight, NULL)) {
+        free(data);
+        return status_set(error, MOESAIC_E_IO, "artifact: cannot read %s back (%s)", name, w->partial);
     }
-    return status_set(error, MOESAIC_E_USAGE, "artifact: %s is not written yet (%s)", name, w->partial);
+    *ret_weight = weight;
+    *ret_memory = data;
+    return MOESAIC_OK;
 }
 
 moesaic_status artifact_writer_file(struct artifact_writer *w, const char *name, const void *data, size_t bytes,
@@ -453,6 +461,9 @@ static void folder_sync(const char *path) {
 moesaic_status artifact_writer_finish(struct artifact_writer *w, const json_value *metadata, moesaic_error *error) {
     struct artifact_header h = {.version = ARTIFACT_VERSION, .header_bytes = sizeof h};
     memcpy(h.magic, artifact_magic, sizeof h.magic);
+    for (size_t i = 0; i < w->tensors; i++)
+        if (artifact_factor_of(w->names + w->tensor[i].name_offset, w->tensor[i].name_bytes))
+            h.incompatible = ARTIFACT_LOWRANK;
     size_t bytes;
     char *text = json_dump(metadata, false, &bytes);
     if (!text)

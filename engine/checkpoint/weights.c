@@ -19,6 +19,7 @@ struct binder {
     bool *used;       /* [n_tensors], marked where not NULL */
     float *vectors;   /* where vectors are widened to; NULL: they are only checked and counted */
     size_t n_floats;
+    size_t terms;     /* low-rank terms that were found with their matrices */
     moesaic_error *error;
     moesaic_status status;
 };
@@ -122,17 +123,20 @@ static void bind_attention(struct layer_binder *layer, struct layer_weights *wei
 
 /* ---- feed-forward ---- */
 
-/* A feed-forward whose matrices are called gate_proj, up_proj and down_proj, or w1, w3 and w2 in mixtral's experts. */
+/* A feed-forward whose matrices are called gate_proj, up_proj and down_proj, or w1, w3 and w2 in mixtral's experts; in
+ * an artifact with their low-rank terms. */
 static void bind_ffn(struct layer_binder *layer, const char *part, bool mixtral, uint64_t intermediate,
                      struct ffn_weights *weights) {
-    char name[NAME_BYTES / 2];
-    uint64_t hidden = layer->binder->config->hidden;
-    snprintf(name, sizeof name, "%s.%s", part, mixtral ? "w1" : "gate_proj");
-    layer_matrix(layer, name, intermediate, hidden, &weights->gate);
-    snprintf(name, sizeof name, "%s.%s", part, mixtral ? "w3" : "up_proj");
-    layer_matrix(layer, name, intermediate, hidden, &weights->up);
-    snprintf(name, sizeof name, "%s.%s", part, mixtral ? "w2" : "down_proj");
-    layer_matrix(layer, name, hidden, intermediate, &weights->down);
+    static const char *const names[2][3] = {{"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"}};
+    struct weight *matrices[] = {&weights->gate, &weights->up, &weights->down};
+    struct binder *binder = layer->binder;
+    uint64_t hidden = binder->config->hidden;
+    for (int i = 0; i < 3; i++) {
+        char name[NAME_BYTES / 2];
+        snprintf(name, sizeof name, "%s.%s", part, names[mixtral][i]);
+        layer_matrix(layer, name, i < 2 ? intermediate : hidden, i < 2 ? hidden : intermediate, matrices[i]);
+        binder->terms += binder->artifact && artifact_term(binder->artifact, layer->name, &weights->term[i]);
+    }
 }
 
 static void bind_dense(struct layer_binder *layer, struct ffn_weights *weights) {
@@ -212,7 +216,7 @@ static void bind_ends(struct binder *binder, struct model_weights *weights) {
 
 /* Fills `weights`, whose layers may be NULL: everything is then only checked and the floats of its vectors counted. */
 static moesaic_status bind_model(struct binder *binder, struct model_weights *weights) {
-    binder->n_floats = 0;
+    binder->n_floats = binder->terms = 0;
     bind_ends(binder, weights);
     for (uint32_t i = 0; i < binder->config->layers && binder->status == MOESAIC_OK; i++) {
         struct layer_weights unused = {0}, *layer_weights = weights->layers ? &weights->layers[i] : &unused;
@@ -315,6 +319,9 @@ static moesaic_status bind_container(struct binder *binder, struct model_weights
     if (!weights)
         return status_no_memory(error, binder->path, sizeof *weights);
     moesaic_status status = bind_model(binder, &counted);
+    if (status == MOESAIC_OK && binder->artifact && binder->artifact->factors != 2 * binder->terms)
+        status = status_set(error, MOESAIC_E_INPUT, "artifact: a low-rank term beside no matrix of a feed-forward (%s)",
+                            binder->path);
     if (status == MOESAIC_OK)
         status = make_layers(binder, weights, error);
     if (status != MOESAIC_OK)

@@ -27,13 +27,16 @@ static void work_add_ffn(struct step_work *work, const struct ffn_weights *weigh
     work_add(work, &weights->gate, tokens, remote);
     work_add(work, &weights->up, tokens, remote);
     work_add(work, &weights->down, tokens, remote);
+    for (size_t i = 0; i < 3; i++) {
+        work_add(work, &weights->term[i].left, tokens, remote);
+        work_add(work, &weights->term[i].right, tokens, remote);
+    }
 }
 
 void account_expert(struct forward *f, uint32_t layer, const struct ffn_weights *weights, uint64_t tokens,
                     const struct residency *residency) {
     struct step_work *work = step_work_at(f, layer, 0);
-    uint64_t bytes = weights->gate.bytes + weights->up.bytes + weights->down.bytes;
-    uint64_t remote = residency ? residency_remote_bytes(residency, bytes) : 0;
+    uint64_t remote = residency ? residency_remote_bytes(residency, expert_ffn_bytes(weights)) : 0;
     work_add_ffn(work, weights, tokens, false);
     work->bytes_local -= remote;
     work->bytes_remote += remote;

@@ -40,7 +40,11 @@ static uint64_t matrix_bytes(const struct weight *w, const struct recipe_matrix 
 }
 
 static uint64_t ffn_bytes(const struct ffn_weights *f, const struct recipe_matrix *m) {
-    return matrix_bytes(&f->gate, m) + matrix_bytes(&f->up, m) + matrix_bytes(&f->down, m);
+    const struct weight *matrices[] = {&f->gate, &f->up, &f->down};
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < 3; i++)
+        bytes += matrix_bytes(matrices[i], m) + 2 * m->rank * (matrices[i]->rows + matrices[i]->cols);
+    return bytes;
 }
 
 /* In the unit of the budget: an expert's run fills whole pages of the file; of the bytes read for a token it has the
@@ -83,13 +87,14 @@ static uint64_t vector_bytes(const struct compressor *c, const moesaic_model_inf
 static uint64_t file_base(const struct compressor *c, const moesaic_model_info *info) {
     const struct model_weights *w = model_weights(c->model);
     uint64_t layers = c->config->layers, experts = layers * ffns_a_layer(c), vectors = vector_bytes(c, info) / layers;
+    uint64_t tensors = recipe_compensates(&c->recipe) ? 9 : 3; /* of a feed-forward, with factors of low-rank terms */
     uint64_t bytes = PAGE + size_round_up(matrix_bytes(&w->embedding, &c->recipe.embedding), PAGE);
     for (uint32_t layer = 0; layer < layers; layer++)
         bytes += size_round_up(attention_bytes(c, &w->layers[layer]) + vectors, PAGE);
     if (!c->config->tied_head)
         bytes += size_round_up(matrix_bytes(&w->head, &c->recipe.head), PAGE);
     return bytes + PAGE + write_files_bytes(c) + TAIL_BYTES + (experts + 2 * layers) * RUN_BYTES +
-           (3 * experts + 12 * layers) * TENSOR_BYTES + experts * NOTE_BYTES;
+           (tensors * experts + 12 * layers) * TENSOR_BYTES + experts * NOTE_BYTES;
 }
 
 /* Of what is read for a token, but for the feed-forwards. */

@@ -2,6 +2,7 @@
 /* One layer: attention first, then every expert on its own from the tokens that reach it, over what is compressed
  * already. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -268,7 +269,12 @@ static moesaic_status inputs_compress(const struct fitting *f, struct packed_ffn
 /* With the compressed gate and up. */
 static moesaic_status down_compress(const struct fitting *f, struct packed_ffn *ffn, moesaic_error *error) {
     const struct ffn_weights *old = f->old;
-    const struct ffn_weights new = {ffn->gate.weight, ffn->up.weight, old->down, old->gate_bias, old->up_bias, NULL};
+    const struct ffn_weights new = {.gate = ffn->gate.weight,
+                                    .up = ffn->up.weight,
+                                    .down = old->down,
+                                    .gate_bias = old->gate_bias,
+                                    .up_bias = old->up_bias,
+                                    .term = {ffn->gate.term, ffn->up.term}};
     bool routed = f->c->config->layer[f->c->layer].moe, shared = routed && f->expert == f->c->config->experts;
     struct calib_stats *stats = NULL;
     struct calib_drift *drift = NULL, *residual = NULL;
@@ -347,10 +353,13 @@ static moesaic_status ffn_job(struct compressor *c, size_t job, moesaic_error *e
     return status;
 }
 
-static void ffn_use(struct ffn_weights *weights, const struct packed_ffn *packed) {
+void packed_ffn_use(const struct packed_ffn *packed, struct ffn_weights *weights) {
     weights->gate = packed->gate.weight;
     weights->up = packed->up.weight;
     weights->down = packed->down.weight;
+    weights->term[0] = packed->gate.term;
+    weights->term[1] = packed->up.term;
+    weights->term[2] = packed->down.term;
 }
 
 static void part_record(struct compressor *c, uint32_t expert) {
@@ -360,7 +369,7 @@ static void part_record(struct compressor *c, uint32_t expert) {
     double energy = f->gate.energy + f->up.energy + f->down.energy;
     double wrong = f->gate.error * f->gate.energy + f->up.error * f->up.energy + f->down.error * f->down.energy;
     double count = (double)(f->gate.weight.rows * f->gate.weight.cols);
-    uint64_t bytes = f->gate.weight.bytes + f->up.weight.bytes + f->down.weight.bytes;
+    uint64_t bytes = expert_ffn_bytes(ffn_target(c, expert));
     c->part[c->parts++] = (moesaic_compressed_part){.layer = c->layer,
                                                     .expert = routed ? (int32_t)expert : -1,
                                                     .source = routed ? (int32_t)c->kept[expert] : -1,
@@ -378,7 +387,7 @@ static moesaic_status ffns_compress(struct compressor *c, moesaic_error *error) 
     moesaic_status status = compress_jobs(c, ffn_jobs(c), ffn_job, error);
     for (size_t job = 0; !status && job < ffn_jobs(c); job++) {
         uint32_t expert = ffn_of_job(c, job);
-        ffn_use(ffn_target(c, expert), &c->ffn[expert]);
+        packed_ffn_use(&c->ffn[expert], ffn_target(c, expert));
         part_record(c, expert);
     }
     return status;
@@ -448,6 +457,37 @@ moesaic_status matrix_back(struct compressor *c, const char *name, struct packed
     return status;
 }
 
+/* The same of a matrix's term, if it has one. */
+static moesaic_status term_back(struct compressor *c, const char *matrix, struct packed *packed, moesaic_error *error) {
+    struct weight *factors[] = {&packed->term.left, &packed->term.right};
+    moesaic_status status = MOESAIC_OK;
+    for (int side = 0; !status && side < 2; side++) {
+        char name[192];
+        snprintf(name, sizeof name, "%s%s", matrix, artifact_factor_suffix[side]);
+        if (artifact_writer_has(c->writer, name))
+            status = artifact_writer_read(c->writer, name, factors[side], &packed->factor[side], error);
+    }
+    if (!status && packed->term.left.data && !expert_term_fits(&packed->term, &packed->weight))
+        status = status_set(error, MOESAIC_E_INPUT, "resume: the factors of %s do not fit it", matrix);
+    return status;
+}
+
+static moesaic_status ffn_back(struct compressor *c, uint32_t expert, moesaic_error *error) {
+    struct packed_ffn *f = &c->ffn[expert];
+    struct packed *packed[] = {&f->gate, &f->up, &f->down};
+    moesaic_status status = MOESAIC_OK;
+    for (int i = 0; !status && i < 3; i++) {
+        char name[160];
+        ffn_tensor_name(c->config, c->layer, expert, i, name);
+        status = artifact_writer_read(c->writer, name, &packed[i]->weight, &packed[i]->memory, error);
+        if (!status)
+            status = term_back(c, name, packed[i], error);
+    }
+    if (!status)
+        packed_ffn_use(f, ffn_target(c, expert));
+    return status;
+}
+
 moesaic_status resume_layer(struct compressor *c, moesaic_error *error) {
     static const char *const names[] = {"self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight",
                                         "self_attn.o_proj.weight"};
@@ -462,15 +502,8 @@ moesaic_status resume_layer(struct compressor *c, moesaic_error *error) {
         status = reshape_layer(c, error);
     if (!status)
         status = awq_resume(c, error);
-    for (size_t job = 0; !status && job < ffn_jobs(c); job++) {
-        uint32_t expert = ffn_of_job(c, job);
-        struct packed_ffn *f = &c->ffn[expert];
-        struct ffn_weights *w = ffn_target(c, expert);
-        struct packed *packed[] = {&f->gate, &f->up, &f->down};
-        struct weight *weight[] = {&w->gate, &w->up, &w->down};
-        for (int i = 0; !status && i < 3; i++)
-            status = matrix_back(c, ffn_tensor_name(c->config, c->layer, expert, i, name), packed[i], weight[i], error);
-    }
+    for (size_t job = 0; !status && job < ffn_jobs(c); job++)
+        status = ffn_back(c, ffn_of_job(c, job), error);
     c->in_shape = c->shape != NULL;
     if (!status)
         status = recover_layer(c, error);

@@ -116,6 +116,31 @@ static moesaic_status assembly_run(struct assembly *a, struct packed *ret, moesa
     return MOESAIC_OK;
 }
 
+/* The best term for what the packed matrix lost. */
+static moesaic_status term_make(const struct weight *source, size_t rank, const struct calib_stats *stats,
+                                struct packed *io, moesaic_error *error) {
+    size_t rows = source->rows, cols = source->cols;
+    struct lowrank term = {0};
+    float *w = calloc(rows * cols, sizeof *w), *values = calloc(rows * cols, sizeof *values);
+    moesaic_status status =
+        w && values ? MOESAIC_OK : status_no_memory(error, "low-rank term", 2 * rows * cols * sizeof *w);
+    if (!status) {
+        weight_dequantize(source, 0, rows, w);
+        weight_dequantize(&io->weight, 0, rows, values);
+        status = lowrank_fit(w, values, rows, cols, stats, rank, &term, error);
+    }
+    if (!status)
+        status = halves_weight(term.left, rows, rank, &io->term.left, &io->factor[0], error);
+    if (!status)
+        status = halves_weight(term.right, rank, cols, &io->term.right, &io->factor[1], error);
+    if (!status)
+        io->error = term.error;
+    lowrank_done(&term);
+    free(values);
+    free(w);
+    return status;
+}
+
 moesaic_status packed_make(const struct weight *source, const struct recipe_matrix *recipe, const uint8_t *mask,
                            const struct calib_stats *stats, struct packed *ret_packed, moesaic_error *error) {
     struct packed packed = {.weight = *source, .density = 1};
@@ -143,6 +168,8 @@ moesaic_status packed_make(const struct weight *source, const struct recipe_matr
     a.stats = stats ? stats : nothing;
     if (!status)
         status = assembly_run(&a, &packed, error);
+    if (!status && recipe->rank)
+        status = term_make(source, recipe->rank, stats, &packed, error);
     calib_stats_destroy(nothing);
     quant_rows_destroy(a.codes);
     free(a.halves);
@@ -164,7 +191,27 @@ struct weight floats_weight(const float *values, size_t rows, size_t cols) {
                            .factor = 1};
 }
 
+moesaic_status halves_weight(const float *values, size_t rows, size_t cols, struct weight *ret_weight,
+                             void **ret_memory, moesaic_error *error) {
+    uint16_t *halves = memory_zeroed(rows * cols, sizeof *halves);
+    if (!halves)
+        return status_no_memory(error, "BF16 matrix", rows * cols * sizeof *halves);
+    for (size_t i = 0; i < rows * cols; i++)
+        halves[i] = bfloat_from_float(values[i]);
+    *ret_memory = halves;
+    *ret_weight = (struct weight){.format = FORMAT_BF16,
+                                  .layout = LAYOUT_ROWS,
+                                  .rows = rows,
+                                  .cols = cols,
+                                  .data = *ret_memory,
+                                  .bytes = rows * cols * sizeof *halves,
+                                  .factor = 1};
+    return MOESAIC_OK;
+}
+
 void packed_done(struct packed *packed) {
+    free(packed->factor[1]);
+    free(packed->factor[0]);
     free(packed->memory);
     *packed = (struct packed){0};
 }

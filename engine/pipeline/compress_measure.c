@@ -80,6 +80,8 @@ static moesaic_status trial_run(struct trial *t, const struct ffn_weights *weigh
     if (status)
         return status;
     weight_dequantize(&weights->down, 0, hidden, t->down);
+    if (weights->term[2].left.data)
+        expert_term_sum(&weights->term[2], 0, hidden, t->down);
     weight_product(&down, &x, NULL, rows, 0, hidden, out, hidden);
     return MOESAIC_OK;
 }
@@ -101,13 +103,11 @@ static moesaic_status trial_choice(struct trial *t, uint32_t expert, const struc
     struct packed_ffn ffn = {0};
     moesaic_status status = ffn_compress(t->c, choice, expert, &t->fit, &ffn, error);
     struct ffn_weights tried = *t->expert;
-    tried.gate = ffn.gate.weight;
-    tried.up = ffn.up.weight;
-    tried.down = ffn.down.weight;
+    packed_ffn_use(&ffn, &tried);
     if (!status && t->held.count)
         status = trial_run(t, &tried, t->out, error);
     if (!status)
-        *ret = (struct budget_option){tried.gate.bytes + tried.up.bytes + tried.down.bytes, trial_error(t)};
+        *ret = (struct budget_option){expert_ffn_bytes(&tried), trial_error(t)};
     packed_ffn_done(&ffn);
     return status;
 }

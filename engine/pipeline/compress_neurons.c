@@ -67,19 +67,9 @@ moesaic_status narrowed_make(const struct compressor *c, const struct ffn_weight
 
 /* A matrix that borrows floats because nothing else was asked for gets halves of its own. */
 static moesaic_status packed_own(struct packed *p, moesaic_error *error) {
-    size_t count = p->weight.rows * p->weight.cols;
     if (p->memory)
         return MOESAIC_OK;
-    uint16_t *halves = memory_zeroed(count, sizeof *halves);
-    if (!halves)
-        return status_no_memory(error, "neurons", count * sizeof *halves);
-    for (size_t i = 0; i < count; i++)
-        halves[i] = bfloat_from_float(((const float *)p->weight.data)[i]);
-    p->memory = halves;
-    p->weight.format = FORMAT_BF16;
-    p->weight.data = p->memory;
-    p->weight.bytes = count * sizeof *halves;
-    return MOESAIC_OK;
+    return halves_weight((const float *)p->weight.data, p->weight.rows, p->weight.cols, &p->weight, &p->memory, error);
 }
 
 moesaic_status packed_ffn_own(struct packed_ffn *ffn, moesaic_error *error) {

@@ -68,11 +68,17 @@ static moesaic_status write_floats(struct compressor *c, const char *part, const
 static moesaic_status write_ffn(struct compressor *c, uint32_t expert, const struct ffn_weights *w,
                                 moesaic_error *error) {
     const struct weight *matrices[] = {&w->gate, &w->up, &w->down};
-    char name[160];
     moesaic_status status = MOESAIC_OK;
-    for (int i = 0; !status && i < 3; i++)
-        status = artifact_writer_tensor(c->writer, ffn_tensor_name(c->config, c->layer, expert, i, name), matrices[i],
-                                        error);
+    for (int i = 0; !status && i < 3; i++) {
+        const struct weight *factors[] = {&w->term[i].left, &w->term[i].right};
+        char name[160], factor[192];
+        ffn_tensor_name(c->config, c->layer, expert, i, name);
+        status = artifact_writer_tensor(c->writer, name, matrices[i], error);
+        for (int side = 0; !status && side < 2 && factors[side]->data; side++) {
+            snprintf(factor, sizeof factor, "%s%s", name, artifact_factor_suffix[side]);
+            status = artifact_writer_tensor(c->writer, factor, factors[side], error);
+        }
+    }
     return status;
 }
 

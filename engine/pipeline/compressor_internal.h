@@ -13,6 +13,8 @@
 struct packed {
     struct weight weight;
     void *memory; /* freed with free(); NULL: the weight borrows the checkpoint's bytes */
+    struct expert_term term;
+    void *factor[2]; /* behind left and right of the term, or NULL */
     double error, energy, density;
 };
 
@@ -130,13 +132,16 @@ struct compressor {
 
 /* ---- one matrix (compress_matrix.c) ---- */
 
-/* Compresses `source` as `recipe` says for inputs with `stats` (NULL: nothing is known of them), pruned by `mask`
- * [rows, cols] where one is given (1: kept), in parts of rows where the matrix is large, and packs it. Any thread. */
+/* Compresses `source` as `recipe` says for inputs with `stats` (NULL: nothing is known of them; with a low-rank term,
+ * with a Hessian), pruned by `mask` [rows, cols] where one is given (1: kept), in parts of rows where the matrix is
+ * large, and packs it. Any thread. */
 moesaic_status packed_make(const struct weight *source, const struct recipe_matrix *recipe, const uint8_t *mask,
                            const struct calib_stats *stats, struct packed *ret_packed, moesaic_error *error);
 void packed_done(struct packed *packed); /* accepts a zeroed struct */
-/* values [rows, cols] as a weight that borrows them. */
+/* values [rows, cols] as a weight that borrows them; or rounded to BF16, in *ret_memory, which the caller frees. */
 struct weight floats_weight(const float *values, size_t rows, size_t cols);
+moesaic_status halves_weight(const float *values, size_t rows, size_t cols, struct weight *ret_weight,
+                             void **ret_memory, moesaic_error *error);
 
 /* ---- calibration (compress_calibrate.c) ---- */
 
@@ -277,6 +282,8 @@ void reached_done(struct reached *reached);
 moesaic_status ffn_compress(const struct compressor *c, const struct recipe_matrix *recipe, uint32_t expert,
                             const struct reached *reached, struct packed_ffn *ffn, moesaic_error *error);
 void packed_ffn_done(struct packed_ffn *ffn);
+/* Makes a feed-forward use the new matrices and terms. */
+void packed_ffn_use(const struct packed_ffn *packed, struct ffn_weights *weights);
 
 /* Runs the jobs 0 .. count - 1 on the team, taken by ticket; the first that fails stops the rest. */
 moesaic_status compress_jobs(struct compressor *c, size_t count,

@@ -4,6 +4,7 @@
 
 struct tally {
     uint64_t parameters, bytes;
+    uint64_t terms; /* numbers of low-rank terms, which are work and bytes but no parameters */
 };
 
 static void tally_weight(struct tally *tally, const struct weight *w) {
@@ -16,12 +17,16 @@ static struct tally tally_ffn(const struct ffn_weights *f) {
     tally_weight(&t, &f->gate);
     tally_weight(&t, &f->up);
     tally_weight(&t, &f->down);
+    for (size_t i = 0; i < 3; i++)
+        t.terms += f->term[i].left.rows * f->term[i].left.cols + f->term[i].right.rows * f->term[i].right.cols;
+    t.bytes = expert_ffn_bytes(f);
     return t;
 }
 
 static void tally_add(struct tally *sum, struct tally t) {
     sum->parameters += t.parameters;
     sum->bytes += t.bytes;
+    sum->terms += t.terms;
 }
 
 /* Vectors (norms and biases) of a layer; the library holds them in F32 whatever the file does. */
@@ -78,7 +83,8 @@ void pipeline_describe(const struct model *model, moesaic_model_info *info) {
     uint64_t chosen = c->experts ? routed.parameters / c->experts * c->top_k : 0;
     info->total_parameters = matrices.parameters + routed.parameters + vectors + embedding;
     info->active_parameters = matrices.parameters + chosen + vectors;
-    info->flops_per_token = 2 * (matrices.parameters + chosen);
+    info->flops_per_token =
+        2 * (matrices.parameters + chosen + matrices.terms + (c->experts ? routed.terms / c->experts * c->top_k : 0));
     info->attention_flops_per_position = 4ull * c->heads * c->head_dim * c->layers;
     info->active_bytes = matrices.bytes + (c->experts ? routed.bytes / c->experts * c->top_k : 0) +
                          vectors * sizeof(float) + w->embedding.bytes / c->vocab;

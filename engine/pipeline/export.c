@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Export: a model as a Hugging Face folder, its packed weights as plain BF16 and its pruning as masks. */
+/* Export: a model as a Hugging Face folder, its packed weights (with low-rank terms) as plain BF16 and its pruning as
+ * masks. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@ struct export_tensor {
     uint64_t bytes;
     const uint8_t *data; /* a checkpoint's bytes as they are; NULL: `weight` is dequantized */
     const struct weight *weight;
+    struct expert_term term; /* added to it */
 };
 
 struct exporter {
@@ -113,24 +115,30 @@ static moesaic_status tensors_of_checkpoint(struct exporter *e, const struct che
 }
 
 static moesaic_status tensors_of_artifact(struct exporter *e, const struct artifact *a, moesaic_error *error) {
-    e->tensors = artifact_tensors(a);
-    e->tensor = calloc(e->tensors + 1, sizeof *e->tensor);
+    size_t count = artifact_tensors(a);
+    e->tensor = calloc(count + 1, sizeof *e->tensor);
     if (!e->tensor)
-        return status_no_memory(error, "export", e->tensors * sizeof *e->tensor);
-    for (size_t i = 0; i < e->tensors; i++) {
-        const struct weight *w = &artifact_tensor_at(a, i)->weight;
-        e->tensor[i] = (struct export_tensor){.name = artifact_tensor_at(a, i)->name,
-                                              .type = TENSOR_BF16,
-                                              .rank = w->cols == 1 ? 1 : 2,
-                                              .shape = {w->rows, w->cols},
-                                              .bytes = w->rows * w->cols * 2,
-                                              .weight = w};
+        return status_no_memory(error, "export", count * sizeof *e->tensor);
+    for (size_t i = 0; i < count; i++) {
+        const struct artifact_tensor *t = artifact_tensor_at(a, i);
+        const struct weight *w = &t->weight;
+        if (artifact_is_factor(t))
+            continue;
+        struct export_tensor *out = &e->tensor[e->tensors++];
+        *out = (struct export_tensor){.name = t->name,
+                                      .type = TENSOR_BF16,
+                                      .rank = w->cols == 1 ? 1 : 2,
+                                      .shape = {w->rows, w->cols},
+                                      .bytes = w->rows * w->cols * 2,
+                                      .weight = w};
+        artifact_term(a, t->name, &out->term);
     }
     return MOESAIC_OK;
 }
 
-static moesaic_status dequantized_write(struct safetensors_writer *writer, const struct weight *w,
+static moesaic_status dequantized_write(struct safetensors_writer *writer, const struct export_tensor *t,
                                         moesaic_error *error) {
+    const struct weight *w = t->weight;
     uint64_t rows = ROWS_BUFFER_BYTES / (w->cols * sizeof(float)) + 1;
     rows = rows < w->rows ? rows : w->rows;
     float *values = calloc(rows * w->cols, sizeof *values);
@@ -140,6 +148,8 @@ static moesaic_status dequantized_write(struct safetensors_writer *writer, const
     for (uint64_t row = 0; !status && row < w->rows; row += rows) {
         uint64_t end = w->rows - row < rows ? w->rows : row + rows, count = (end - row) * w->cols;
         weight_dequantize(w, row, end, values);
+        if (t->term.left.data)
+            expert_term_sum(&t->term, row, end, values);
         /* In place: the i-th half lies in front of the i-th float's end. */
         uint16_t *halves = (uint16_t *)values;
         for (uint64_t i = 0; i < count; i++) {
@@ -176,7 +186,7 @@ static moesaic_status shard_data(struct exporter *e, struct safetensors_writer *
         if (e->progress && e->progress(e->user, e->done, e->total))
             return status_set(error, MOESAIC_E_CANCELLED, "export: cancelled");
         status = t->data ? safetensors_writer_data(writer, t->data, t->bytes, error)
-                         : dequantized_write(writer, t->weight, error);
+                         : dequantized_write(writer, t, error);
         e->done += t->bytes;
     }
     return status;

@@ -21,6 +21,10 @@ static void shape_add_ffn(struct placement_model *shape, const struct ffn_weight
     shape_add_matrix(shape, &f->gate);
     shape_add_matrix(shape, &f->up);
     shape_add_matrix(shape, &f->down);
+    for (size_t i = 0; i < 3; i++) {
+        shape_add_matrix(shape, &f->term[i].left);
+        shape_add_matrix(shape, &f->term[i].right);
+    }
 }
 
 /* What every token of a layer is multiplied by, and the KV cache that it reads. */
@@ -37,11 +41,16 @@ static void shape_add_layer(const struct model_config *config, const struct laye
 }
 
 static struct placement_expert expert_shape(const struct ffn_weights *f) {
-    return (struct placement_expert){.gate_up_bytes = f->gate.bytes + f->up.bytes,
-                                     .down_bytes = f->down.bytes,
+    const struct expert_term *down = &f->term[2];
+    uint64_t down_bytes = f->down.bytes + down->left.bytes + down->right.bytes;
+    double flops = matrix_flops(&f->gate) + matrix_flops(&f->up) + matrix_flops(&f->down);
+    for (size_t i = 0; i < 3; i++)
+        flops += matrix_flops(&f->term[i].left) + matrix_flops(&f->term[i].right);
+    return (struct placement_expert){.gate_up_bytes = expert_ffn_bytes(f) - down_bytes,
+                                     .down_bytes = down_bytes,
                                      .intermediate = (uint32_t)f->gate.rows,
                                      .group = f->down.group,
-                                     .flops = matrix_flops(&f->gate) + matrix_flops(&f->up) + matrix_flops(&f->down)};
+                                     .flops = flops};
 }
 
 moesaic_status place_model_init(const struct model *model, uint32_t context_tokens, struct placement_model *ret_shape,
@@ -151,8 +160,8 @@ static moesaic_status trace_fill(const struct safetensors *file, const char *pat
     return MOESAIC_OK;
 }
 
-moesaic_status place_trace_read(const char *path, const struct placement_model *shape,
-                                struct routing_trace **ret_trace, moesaic_error *error) {
+moesaic_status place_trace_read(const char *path, const struct placement_model *shape, struct routing_trace **ret_trace,
+                                moesaic_error *error) {
     struct safetensors *file = NULL;
     moesaic_status status = safetensors_open(path, &file, error);
     if (!status)

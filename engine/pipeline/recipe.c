@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experts.h"
+
 static const char *const prune_names[] = {
     [PRUNE_NONE] = "none", [PRUNE_MAGNITUDE] = "magnitude", [PRUNE_WANDA] = "wanda", [PRUNE_SPARSEGPT] = "sparsegpt"};
 static const char *const quant_names[] = {
@@ -171,6 +173,8 @@ static moesaic_status matrix_check(const char *where, struct recipe_matrix *m, m
         return refuse(error, where, "group", "not 32, 64 or 128");
     if (m->prune != PRUNE_NONE && m->quant != QUANT_NONE && m->format != FORMAT_INT4)
         return refuse(error, where, "format", "pruned matrices are stored as int4 or bf16");
+    if (m->rank && !recipe_changes(m))
+        return refuse(error, where, "rank", "nothing is pruned or quantized that it could make up for");
     if (m->prune == PRUNE_NONE && (m->of || m->density < 1))
         return refuse(error, where, "prune", "\"none\", but a density or a pattern is given");
     return MOESAIC_OK;
@@ -178,8 +182,8 @@ static moesaic_status matrix_check(const char *where, struct recipe_matrix *m, m
 
 static moesaic_status matrix_read(const json_value *object, const char *where, struct recipe_matrix *io,
                                   moesaic_error *error) {
-    static const char *const known[] = {"prune",  "density", "pattern", "quant",  "format",  "group",
-                                        "refine", "damping", "order",   "layers", "experts", NULL};
+    static const char *const known[] = {"prune",   "density", "pattern", "quant",  "format",  "group", "refine",
+                                        "damping", "order",   "rank",    "layers", "experts", NULL};
     static const char *const orders[] = {"diagonal", "columns"};
     struct recipe_matrix m = *io;
     int prune = m.prune, quant = m.quant, order = m.in_order;
@@ -205,6 +209,8 @@ static moesaic_status matrix_read(const json_value *object, const char *where, s
         status = number_read(object, where, "damping", 0, 1, &m.damping, error);
     if (!status)
         status = name_read(object, where, "order", orders, 2, &order, error);
+    if (!status)
+        status = count_read(object, where, "rank", 0, EXPERT_RANK_MAX, &m.rank, error);
     m.prune = (prune_method)prune;
     m.quant = (quant_method)quant;
     m.refine = refine;
@@ -364,6 +370,8 @@ static moesaic_status overlay_read(const json_value *root, struct recipe *recipe
     for (size_t i = 2; !status && i < sizeof parts / sizeof *parts; i++)
         if (parts[i].matrix->quant == QUANT_AWQ)
             status = refuse(error, parts[i].key, "quant", "awq has neighbours to fold into in feed-forwards only");
+        else if (parts[i].matrix->rank)
+            status = refuse(error, parts[i].key, "rank", "only feed-forwards have low-rank terms");
     if (!status && (recipe->embedding.prune || recipe->embedding.quant == QUANT_GPTQ))
         status = refuse(error, "embedding", "quant", "rows are looked up, not multiplied: none, rtn or clip, unpruned");
     /* A preset's rare experts are variations of its experts, not of others. */
@@ -430,6 +438,8 @@ static json_value *matrix_json(const struct recipe_matrix *m) {
     whole &= json_put(object, "refine", json_make_integer(m->refine)) &
              json_put(object, "damping", json_make_real(m->damping)) &
              put_text(object, "order", m->in_order ? "columns" : "diagonal");
+    if (m->rank)
+        whole &= json_put(object, "rank", json_make_integer(m->rank));
     if (whole)
         return object;
     json_free(object);
@@ -533,40 +543,57 @@ const struct recipe_matrix *recipe_of_expert(const struct recipe *r, uint32_t la
 }
 
 bool recipe_wants_hessian(const struct recipe_matrix *m) {
-    return m->prune == PRUNE_SPARSEGPT || m->quant == QUANT_GPTQ || m->refine;
+    return m->prune == PRUNE_SPARSEGPT || m->quant == QUANT_GPTQ || m->refine || m->rank;
 }
 
 bool recipe_wants_activations(const struct recipe_matrix *m) {
     return recipe_wants_hessian(m) || m->prune == PRUNE_WANDA || m->quant == QUANT_CLIP || m->quant == QUANT_AWQ;
 }
 
-bool recipe_folds(const struct recipe *r) {
-    bool folds = r->experts.quant == QUANT_AWQ || (r->rare_share > 0 && r->rare.quant == QUANT_AWQ);
+/* Whether a feed-forward may become what `is` says. */
+static bool any_expert(const struct recipe *r, bool (*is)(const struct recipe_matrix *)) {
+    bool any = is(&r->experts) || (r->rare_share > 0 && is(&r->rare));
     for (size_t i = 0; i < r->exceptions; i++)
-        folds |= r->exception[i].matrix.quant == QUANT_AWQ;
+        any |= is(&r->exception[i].matrix);
     for (size_t i = 0; i < r->budget.choices; i++)
-        folds |= r->budget.choice[i].quant == QUANT_AWQ;
-    return folds;
+        any |= is(&r->budget.choice[i]);
+    return any;
+}
+
+static bool is_awq(const struct recipe_matrix *m) {
+    return m->quant == QUANT_AWQ;
+}
+
+static bool has_term(const struct recipe_matrix *m) {
+    return m->rank > 0;
+}
+
+bool recipe_folds(const struct recipe *r) {
+    return any_expert(r, is_awq);
+}
+
+bool recipe_compensates(const struct recipe *r) {
+    return any_expert(r, has_term);
 }
 
 bool recipe_changes(const struct recipe_matrix *m) {
     return m->prune != PRUNE_NONE || m->quant != QUANT_NONE;
 }
 
+/* Every name is one string, put together from what stands before and behind it. */
+#define PRUNED(name, behind)                                                                                           \
+    { name behind, name "+rtn" behind, name "+clip" behind, name "+gptq" behind, name "+awq" behind }
+#define METHODS(alone, before, behind)                                                                                 \
+    {                                                                                                                  \
+        {alone behind, before "rtn" behind, before "clip" behind, before "gptq" behind, before "awq" behind},          \
+            PRUNED(before "magnitude", behind), PRUNED(before "wanda", behind), PRUNED(before "sparsegpt", behind)     \
+    }
+
 const char *recipe_method_name(const struct recipe_matrix *m, bool narrowed) {
-    static const char *const names[2][PRUNES][QUANTS] = {
-        {{"none", "rtn", "clip", "gptq", "awq"},
-         {"magnitude", "magnitude+rtn", "magnitude+clip", "magnitude+gptq", "magnitude+awq"},
-         {"wanda", "wanda+rtn", "wanda+clip", "wanda+gptq", "wanda+awq"},
-         {"sparsegpt", "sparsegpt+rtn", "sparsegpt+clip", "sparsegpt+gptq", "sparsegpt+awq"}},
-        {{"structured", "structured+rtn", "structured+clip", "structured+gptq", "structured+awq"},
-         {"structured+magnitude", "structured+magnitude+rtn", "structured+magnitude+clip", "structured+magnitude+gptq",
-          "structured+magnitude+awq"},
-         {"structured+wanda", "structured+wanda+rtn", "structured+wanda+clip", "structured+wanda+gptq",
-          "structured+wanda+awq"},
-         {"structured+sparsegpt", "structured+sparsegpt+rtn", "structured+sparsegpt+clip", "structured+sparsegpt+gptq",
-          "structured+sparsegpt+awq"}}};
-    return names[narrowed][m->prune][m->quant];
+    static const char *const names[2][2][PRUNES][QUANTS] = {
+        {METHODS("none", "", ""), METHODS("none", "", "+lowrank")},
+        {METHODS("structured", "structured+", ""), METHODS("structured", "structured+", "+lowrank")}};
+    return names[narrowed][m->rank > 0][m->prune][m->quant];
 }
 
 const char *recipe_format_name(const struct recipe_matrix *m) {

@@ -16,6 +16,7 @@ struct recipe_matrix {
     double damping; /* 0: the method's default */
     unsigned refine;
     bool in_order;
+    uint32_t rank; /* of the low-rank term for what is lost; 0: none */
 };
 
 /* An exception for the experts [expert_begin, expert_end) of the layers [layer_begin, layer_end). */
@@ -83,9 +84,12 @@ bool recipe_wants_hessian(const struct recipe_matrix *matrix);
 bool recipe_wants_activations(const struct recipe_matrix *matrix);
 /* Whether scales may be folded into norms, routers and neighbours (awq). */
 bool recipe_folds(const struct recipe *recipe);
+/* Whether some expert may get a low-rank term. */
+bool recipe_compensates(const struct recipe *recipe);
 /* Whether the matrix becomes another: one that stays as it is has nothing to be fitted. */
 bool recipe_changes(const struct recipe_matrix *matrix);
-/* "sparsegpt+gptq", "clip", ..., behind "structured+" where neurons went, and "int4-mask-g64": static strings. */
+/* "sparsegpt+gptq", "clip", ..., behind "structured+" where neurons went and before "+lowrank" with a term, and
+ * "int4-mask-g64": static strings. */
 const char *recipe_method_name(const struct recipe_matrix *matrix, bool narrowed);
 const char *recipe_format_name(const struct recipe_matrix *matrix);
 

@@ -45,8 +45,18 @@ static size_t matrix_block(const struct weight *w, uint32_t begin, uint32_t end)
     return begin < end ? size_round_up(weight_cut_bytes(w, begin, end), BLOCK_ALIGNMENT) : 0;
 }
 
+/* A part has its rows of left, and all of right. */
+static size_t term_block(const struct expert_term *term, uint32_t begin, uint32_t end) {
+    return begin < end && term->left.data
+               ? matrix_block(&term->left, begin, end) + matrix_block(&term->right, 0, (uint32_t)term->right.rows)
+               : 0;
+}
+
 static size_t haul_bytes(const struct ffn_weights *from, const struct expert_part *part) {
-    return matrix_block(&from->gate, part->gate_begin, part->gate_end) +
+    return term_block(&from->term[0], part->gate_begin, part->gate_end) +
+           term_block(&from->term[1], part->gate_begin, part->gate_end) +
+           term_block(&from->term[2], part->down_begin, part->down_end) +
+           matrix_block(&from->gate, part->gate_begin, part->gate_end) +
            matrix_block(&from->up, part->gate_begin, part->gate_end) +
            matrix_block(&from->down, part->down_begin, part->down_end);
 }
@@ -63,6 +73,15 @@ static void haul_matrix(const struct weight *from, uint32_t begin, uint32_t end,
     *io_at += matrix_block(from, begin, end);
 }
 
+static void haul_term(const struct expert_term *from, uint32_t begin, uint32_t end, uint8_t **io_at,
+                      struct expert_term *to) {
+    *to = (struct expert_term){0};
+    if (!term_block(from, begin, end))
+        return;
+    haul_matrix(&from->left, begin, end, io_at, &to->left);
+    haul_matrix(&from->right, 0, (uint32_t)from->right.rows, io_at, &to->right);
+}
+
 static void haul_run(const struct haul *haul) {
     struct expert_part *part = haul->to;
     const struct ffn_weights *from = haul->from;
@@ -70,6 +89,9 @@ static void haul_run(const struct haul *haul) {
     haul_matrix(&from->gate, part->gate_begin, part->gate_end, &at, &part->weights.gate);
     haul_matrix(&from->up, part->gate_begin, part->gate_end, &at, &part->weights.up);
     haul_matrix(&from->down, part->down_begin, part->down_end, &at, &part->weights.down);
+    haul_term(&from->term[0], part->gate_begin, part->gate_end, &at, &part->weights.term[0]);
+    haul_term(&from->term[1], part->gate_begin, part->gate_end, &at, &part->weights.term[1]);
+    haul_term(&from->term[2], part->down_begin, part->down_end, &at, &part->weights.term[2]);
     part->weights.gate_bias = from->gate_bias ? from->gate_bias + part->gate_begin : NULL;
     part->weights.up_bias = from->up_bias ? from->up_bias + part->gate_begin : NULL;
     part->weights.down_bias = from->down_bias ? from->down_bias + part->down_begin : NULL;
@@ -192,7 +214,7 @@ static moesaic_status residency_settle_all(struct residency *r, const struct res
 }
 
 static uint64_t part_bytes(const struct expert_part *part) {
-    return part->weights.gate.bytes + part->weights.up.bytes + part->weights.down.bytes;
+    return expert_ffn_bytes(&part->weights);
 }
 
 /* Bytes of every copy, once its parts have theirs. */
@@ -232,6 +254,10 @@ static void residency_let_go(const struct hauling *hauling) {
             memory_let_go(from->gate.data, from->gate.bytes);
             memory_let_go(from->up.data, from->up.bytes);
             memory_let_go(from->down.data, from->down.bytes);
+            for (size_t t = 0; t < 3; t++) {
+                memory_let_go(from->term[t].left.data, from->term[t].left.bytes);
+                memory_let_go(from->term[t].right.data, from->term[t].right.bytes);
+            }
         }
         last = from;
     }

@@ -177,6 +177,10 @@ static moesaic_status compress_awq(struct world *w, moesaic_error *error) {
     return compress_with(w, "{\"experts\":{\"quant\":\"awq\",\"refine\":0}}", error);
 }
 
+static moesaic_status compress_compensated(struct world *w, moesaic_error *error) {
+    return compress_with(w, "{\"experts\":{\"quant\":\"rtn\",\"refine\":0,\"rank\":2}}", error);
+}
+
 /* Opens the artifact that `compress` left, checks it, and lets it go. */
 static moesaic_status open_artifact(struct world *w, moesaic_error *error) {
     moesaic_model *model;
@@ -266,7 +270,8 @@ static const struct scenario {
                  {"compress with pruning", compress_sparse},
                  {"compress under a budget", compress_budget},
                  {"compress with recovery", compress_recovered},
-                 {"compress with AWQ", compress_awq}};
+                 {"compress with AWQ", compress_awq},
+                 {"compress with a low-rank term", compress_compensated}};
 
 /* ---- faults ------------------------------------------------------------------------------------------------------ */
 

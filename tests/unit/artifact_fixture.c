@@ -2,12 +2,13 @@
 /* A small artifact, written by the writer that the compressor uses. */
 #include "artifact_fixture.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "compress.h"
 
-enum { HIDDEN = 32, HEAD_DIM = 16, VOCAB = 16, GROUP = 32 };
+enum { HIDDEN = 32, HEAD_DIM = 16, VOCAB = 16, GROUP = 32, RANK = 3 };
 
 static const char config_text[] =
     "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"model_type\":\"qwen3_moe\",\"hidden_size\":32,"
@@ -63,6 +64,27 @@ static moesaic_status packed_write(struct artifact_writer *w, const char *name, 
     return status;
 }
 
+static moesaic_status term_write(struct artifact_writer *w, const char *matrix, moesaic_error *error) {
+    moesaic_status status = MOESAIC_OK;
+    for (int side = 0; !status && side < 2; side++) {
+        float values[HIDDEN * RANK];
+        uint16_t halves[HIDDEN * RANK];
+        char name[128];
+        weights_fill(values, HIDDEN * RANK, (uint64_t)side);
+        for (size_t i = 0; i < HIDDEN * RANK; i++)
+            halves[i] = bfloat_from_float(values[i]);
+        struct weight weight = {.format = FORMAT_BF16,
+                                .rows = side ? RANK : HIDDEN,
+                                .cols = side ? HIDDEN : RANK,
+                                .data = (const uint8_t *)halves,
+                                .bytes = sizeof halves,
+                                .factor = 1};
+        snprintf(name, sizeof name, "%s%s", matrix, artifact_factor_suffix[side]);
+        status = artifact_writer_tensor(w, name, &weight, error);
+    }
+    return status;
+}
+
 static moesaic_status layer_write(struct artifact_writer *w, moesaic_error *error) {
     static const struct {
         const char *name;
@@ -101,6 +123,8 @@ static moesaic_status experts_write(struct artifact_writer *w, moesaic_error *er
         status = artifact_writer_begin(w, ARTIFACT_EXPERT, 0, expert, error);
         for (int i = 0; !status && i < 3; i++)
             status = packed_write(w, parts[expert][i].name, HIDDEN, parts[expert][i].options, error);
+        if (!status && expert == 1)
+            status = term_write(w, parts[expert][2].name, error);
         if (!status)
             status = artifact_writer_end(w, error);
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A whole artifact of a model with one layer and two experts, in a few pages: every part, most formats. */
+/* A whole artifact of a model with one layer and two experts, in a few pages: every part, most formats,
+ * a low-rank term. */
 #ifndef ARTIFACT_FIXTURE_H
 #define ARTIFACT_FIXTURE_H
 

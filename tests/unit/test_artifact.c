@@ -97,7 +97,7 @@ Test(artifact, is_read_back_as_it_was_written) {
     cr_assert(artifact_recognized(path));
     cr_assert_eq(artifact_open(path, &a, &error), MOESAIC_OK, "%s", error.message);
     cr_assert_eq(artifact_runs(a), 5);
-    cr_assert_eq(artifact_tensors(a), 18);
+    cr_assert_eq(artifact_tensors(a), 20);
     cr_assert_eq(artifact_bytes(a), good_bytes);
     for (size_t i = 0; i < artifact_runs(a); i++) {
         const struct artifact_run *run = artifact_run_at(a, i);
@@ -110,6 +110,16 @@ Test(artifact, is_read_back_as_it_was_written) {
     cr_assert_eq(up->weight.format, FORMAT_INT4_MASK);
     cr_assert_eq(artifact_run_at(a, up->run)->part, ARTIFACT_EXPERT);
     cr_assert_null(artifact_find(a, "model.layers.0.mlp.experts.2.up_proj.weight"));
+    struct expert_term term;
+    cr_assert_not(artifact_term(a, "model.layers.0.mlp.experts.1.up_proj.weight", &term));
+    cr_assert(artifact_term(a, "model.layers.0.mlp.experts.1.down_proj.weight", &term));
+    cr_assert(term.left.cols == 3 && term.right.rows == 3 && term.left.rows == 32 && term.right.cols == 32);
+    struct model_weights *weights;
+    cr_assert_eq(artifact_bind(a, &weights, &error), MOESAIC_OK, "%s", error.message);
+    const struct ffn_weights *expert = &weights->layers[0].experts[1];
+    cr_assert(expert->term[2].left.data == term.left.data && expert->term[2].right.data == term.right.data);
+    cr_assert_null(expert->term[0].left.data);
+    model_weights_destroy(weights);
     const char *text;
     size_t bytes;
     cr_assert(artifact_file(a, "config.json", &text, &bytes) && text[0] == '{' && text[bytes - 1] == '}');
@@ -190,6 +200,45 @@ Test(artifact, hides_no_flipped_bit) {
         good[at] ^= (uint8_t)(1u << at % 8);
         cr_assert(is_refusal(use(good, good_bytes, &error)), "byte %zu", at);
         good[at] = kept;
+    }
+}
+
+/* Where `text` lies in the names of `bytes`. */
+static uint8_t *name_find(uint8_t *bytes, const char *text) {
+    struct artifact_header h;
+    memcpy(&h, bytes, sizeof h);
+    uint8_t *at = bytes + h.names_offset;
+    while (at + strlen(text) <= bytes + h.names_offset + h.names_bytes && memcmp(at, text, strlen(text)))
+        at++;
+    cr_assert_eq(memcmp(at, text, strlen(text)), 0, "no %s", text);
+    return at;
+}
+
+/* A low-rank term without the feature bit, with an unknown one, without its other factor, beside a matrix of another
+ * run, and without a matrix. */
+Test(artifact, takes_no_term_that_is_not_whole) {
+    static const char left[] = "model.layers.0.mlp.experts.1.down_proj.weight.lowrank_left";
+    static const char right[] = "model.layers.0.mlp.experts.1.down_proj.weight.lowrank_right";
+    for (int damage = 0; damage < 5; damage++) {
+        moesaic_error error = {0};
+        uint8_t *bad = malloc(good_bytes);
+        memcpy(bad, good, good_bytes);
+        if (damage == 0)
+            bad[offsetof(struct artifact_header, incompatible)] = 0;
+        if (damage == 1)
+            bad[offsetof(struct artifact_header, incompatible)] |= 2;
+        if (damage == 2)
+            name_find(bad, left)[sizeof left - 2] = 'x';
+        if (damage >= 3) {
+            uint8_t digit = damage == 3 ? '0' : '9';
+            name_find(bad, left)[strlen("model.layers.0.mlp.experts.")] = digit;
+            name_find(bad, right)[strlen("model.layers.0.mlp.experts.")] = digit;
+        }
+        checksums_mend(bad, good_bytes);
+        cr_assert_eq(use(bad, good_bytes, &error), damage == 1 ? MOESAIC_E_UNSUPPORTED : MOESAIC_E_INPUT, "damage %d",
+                     damage);
+        cr_assert(strstr(error.message, damage == 1 ? "feature" : "low-rank"), "damage %d: %s", damage, error.message);
+        free(bad);
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One MoE layer with packed weights of every format at once: INT8 activations, the same bits however the step is cut,
- * and near what the dequantized weights give. */
+/* One MoE layer with packed weights of every format at once and low-rank terms beside them: INT8 activations, the same
+ * bits however the step is cut, and near what the dequantized weights give. */
 #include "../golden/golden.h"
 
 #include <criterion/criterion.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MATRICES_MAX = 64, TOKENS = 100, NARROW = 20 };
+enum { MATRICES_MAX = 96, TOKENS = 100, NARROW = 20 };
 
 /* Substitutes and what they borrow. */
 struct packed_layer {
@@ -65,6 +65,26 @@ static void pack(struct packed_layer *layer, const struct weight *source, number
                                  .factor = 1};
 }
 
+/* A term of the size of the weights, and its sum with the plain form of the matrix. */
+static void compensate(struct packed_layer *layer, uint32_t seed, const struct weight *plain,
+                       struct expert_term *ret_term) {
+    uint64_t rank = 1 + seed % 3 * 11, count = (plain->rows + plain->cols) * rank;
+    uint16_t *factors = keep(layer, malloc(count * sizeof *factors));
+    for (uint64_t i = 0; i < count; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        factors[i] = bfloat_from_float((float)(seed >> 8) / (1 << 25) - 0.25f);
+    }
+    struct weight left = {.format = FORMAT_BF16, .rows = plain->rows, .cols = rank, .factor = 1}, right = left;
+    left.data = (const uint8_t *)factors;
+    left.bytes = plain->rows * rank * sizeof *factors;
+    right.rows = rank;
+    right.cols = plain->cols;
+    right.data = left.data + left.bytes;
+    right.bytes = rank * plain->cols * sizeof *factors;
+    *ret_term = (struct expert_term){left, right};
+    expert_term_sum(ret_term, 0, plain->rows, (float *)(uintptr_t)plain->data);
+}
+
 static void pack_ffn(struct packed_layer *layer, const struct ffn_weights *source, uint32_t seed,
                      struct ffn_weights *ret_packed, struct ffn_weights *ret_plain) {
     static const struct {
@@ -78,6 +98,10 @@ static void pack_ffn(struct packed_layer *layer, const struct ffn_weights *sourc
     if (seed % 3) /* every third keeps a float down matrix */
         pack(layer, &source->down, kinds[(seed + 2) % 4].format, kinds[(seed + 2) % 4].group, &ret_packed->down,
              &ret_plain->down);
+    compensate(layer, seed, &ret_plain->gate, &ret_packed->term[0]);
+    compensate(layer, seed + 1, &ret_plain->up, &ret_packed->term[1]);
+    if (seed % 3)
+        compensate(layer, seed + 2, &ret_plain->down, &ret_packed->term[2]);
 }
 
 static void build(const struct model *model, uint32_t index, struct packed_layer *layer) {

@@ -69,6 +69,34 @@ Test(recipe, recovers_what_is_changed_and_says_so) {
     recipe_done(&r);
 }
 
+Test(recipe, compensates_by_a_rank_and_says_so) {
+    static const char *const refused[] = {
+        "{\"attention\":{\"rank\":4}}", "{\"head\":{\"rank\":4}}",
+        "{\"experts\":{\"rank\":-1}}",  "{\"experts\":{\"rank\":4097}}",
+        "{\"experts\":{\"rank\":1.5}}", "{\"experts\":{\"quant\":\"none\",\"format\":\"bf16\",\"rank\":4}}"};
+    struct recipe r, again;
+    moesaic_error error;
+    cr_assert_eq(read_over("quality", "{\"exceptions\":[{\"rank\":16,\"experts\":[3,3]}]}", &r, &error), MOESAIC_OK,
+                 "%s", error.message);
+    const struct recipe_matrix *with = recipe_of_expert(&r, 0, 3, 1), *without = recipe_of_expert(&r, 0, 2, 1);
+    cr_assert(with->rank == 16 && without->rank == 0 && recipe_compensates(&r));
+    cr_assert_str_eq(recipe_method_name(with, false), "gptq+lowrank");
+    cr_assert_str_eq(recipe_method_name(without, false), "gptq");
+    cr_assert_str_eq(recipe_method_name(with, true), "structured+gptq+lowrank");
+    struct recipe_matrix rounded = {.quant = QUANT_RTN, .rank = 1};
+    cr_assert(recipe_wants_hessian(&rounded));
+    char *text = recorded(&r);
+    cr_assert_eq(read_over(NULL, text, &again, &error), MOESAIC_OK, "%s", error.message);
+    cr_assert_eq(recipe_of_expert(&again, 0, 3, 1)->rank, 16);
+    free(text);
+    recipe_done(&again);
+    recipe_done(&r);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        cr_assert_eq(read_over("int4", refused[i], &r, &error), MOESAIC_E_USAGE, "%s", refused[i]);
+        cr_assert(strstr(error.message, "rank"), "%s: %s", refused[i], error.message);
+    }
+}
+
 Test(recipe, folds_where_any_expert_is_awq) {
     static const struct {
         const char *text;

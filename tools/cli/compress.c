@@ -5,8 +5,8 @@
 
 #include "cli.h"
 
-static const char *output, *calib_path, *preset, *recipe_path, *drop, *masks, *prune, *quant, *attention, *head,
-    *budget;
+static const char *output, *calib_path, *preset, *recipe_path, *drop, *masks, *prune, *quant, *compensate, *attention,
+    *head, *budget;
 static int64_t calib_tokens, seed;
 static bool recover, resume, report = true;
 
@@ -23,6 +23,7 @@ static const struct option_spec options[] = {
     {"masks", 0, OPTION_TEXT, "FOLDER", "prune by the masks of an exported folder", &masks},
     {"quant", 0, OPTION_TEXT, "METHOD:FORMAT",
      "experts: none, or rtn, clip, awq or gptq, and int8, int4, int3 or int2 with -gN", &quant},
+    {"compensate", 0, OPTION_TEXT, "lowrank:RANK", "experts: a BF16 term of this rank for what is lost", &compensate},
     {"attention", 0, OPTION_TEXT, "FORMAT", "attention: bf16, int8, int4-g64, ...", &attention},
     {"head", 0, OPTION_TEXT, "FORMAT", "embedding and head: bf16, int8, int4-g64, ...", &head},
     {"budget", 0, OPTION_TEXT, "SIZE",
@@ -109,6 +110,15 @@ static int set_quant(json_t *experts) {
     return EXIT_DONE;
 }
 
+static int set_compensate(json_t *experts) {
+    char *end = NULL;
+    long rank = strncmp(compensate, "lowrank:", 8) ? 0 : strtol(compensate + 8, &end, 10);
+    if (rank < 1 || *end)
+        return cli_usage("--compensate: '%s' is not lowrank:RANK, such as lowrank:16", compensate);
+    json_object_set_new(experts, "rank", json_integer(rank));
+    return EXIT_DONE;
+}
+
 /* Matrices beside the experts: integers by clip search, or by GPTQ where inputs are known and the format is coarse. */
 static void set_part(json_t *recipe, const char *key, const char *format) {
     json_t *part = part_of(recipe, key);
@@ -156,6 +166,8 @@ static int recipe_text(char **ret_text) {
         status = set_prune(recipe);
     if (!status && quant)
         status = set_quant(part_of(recipe, "experts"));
+    if (!status && compensate)
+        status = set_compensate(part_of(recipe, "experts"));
     if (!status && budget)
         status = set_budget(recipe);
     if (recover)
