@@ -36,7 +36,7 @@ factors = [t for t in a["tensors"] if ".lowrank_" in t["name"]]
 numbers = 5 * 3 * (2 * (12 * (128 + 32) + (128 + 192)) + (128 + 256))
 active = 5 * 3 * (2 * (4 * (128 + 32) + (128 + 192)) + (128 + 256))
 print(len(factors) == 2 * 3 * (2 * 13 + 1), sum(t["bytes"] for t in factors) == 2 * numbers,
-      a["weight_bytes"] - b["weight_bytes"] == 2 * numbers, a["total_parameters"] == b["total_parameters"],
+      a["bytes"] - b["bytes"] == 2 * numbers, a["total_parameters"] == b["total_parameters"],
       a["flops_per_token"] - b["flops_per_token"] == 2 * active, a["bits_per_weight"] > b["bits_per_weight"])
 END
 moesaic compress -o with.moe $common --calib-tokens 1024 --compensate lowrank:8
@@ -55,6 +55,7 @@ export HWLOC_SYNTHETIC="pack:2 [numa(memory=1GB)] core:1 pu:1" HWLOC_THISSYSTEM=
 moesaic place with.moe --trace trace.safetensors --local-gbs 20 --policy slice -o slice.plan -q >/dev/null
 ask --plan slice.plan >have
 cmp want have
+echo "sliced: $(grep -c 'NUMA node 1 was to hold' message || true)"
 unset HWLOC_SYNTHETIC HWLOC_THISSYSTEM
 moesaic compress -o killed.moe $common --calib-tokens 1024 --compensate lowrank:8 &
 pid=$!
