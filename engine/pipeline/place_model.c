@@ -160,8 +160,8 @@ static moesaic_status trace_fill(const struct safetensors *file, const char *pat
     return MOESAIC_OK;
 }
 
-moesaic_status place_trace_read(const char *path, const struct placement_model *shape, struct routing_trace **ret_trace,
-                                moesaic_error *error) {
+moesaic_status place_trace_read(const char *path, const struct placement_model *shape,
+                                struct routing_trace **ret_trace, moesaic_error *error) {
     struct safetensors *file = NULL;
     moesaic_status status = safetensors_open(path, &file, error);
     if (!status)
