@@ -196,5 +196,17 @@ static inline void many_product(const struct few_set *lines, const struct weight
     void name(PRODUCT_ARGUMENTS) { few_product(set, weight, x, index, tokens, row_begin, row_end, out, out_stride); }
 #define MANY_KERNEL(name, set)                                                                                         \
     void name(PRODUCT_ARGUMENTS) { many_product(set, weight, x, index, tokens, row_begin, row_end, out, out_stride); }
+/* Sets and kernels of an ISA for the formats whose blocks are all of one size; FEW_SET is the ISA's. */
+#define FEW_DENSE(isa)                                                                                                 \
+    FEW_SET(int8, FORMAT_INT8, 512)                                                                                    \
+    FEW_SET(int4, FORMAT_INT4, 256)                                                                                    \
+    FEW_SET(int3, FORMAT_INT3, 192)                                                                                    \
+    FEW_SET(int2, FORMAT_INT2, 128)                                                                                    \
+    FEW_SET(int4_24, FORMAT_INT4_24, 192)                                                                              \
+    FEW_KERNEL(few_int8_##isa, &int8)                                                                                  \
+    FEW_KERNEL(few_int4_##isa, &int4)                                                                                  \
+    FEW_KERNEL(few_int3_##isa, &int3)                                                                                  \
+    FEW_KERNEL(few_int2_##isa, &int2)                                                                                  \
+    FEW_KERNEL(few_int4_24_##isa, &int4_24)
 
 #endif

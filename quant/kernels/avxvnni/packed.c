@@ -3,18 +3,8 @@
 #define PACKED_VNNI 1
 #include "../avx2/packed_internal.h"
 
-FEW_SET(int8, FORMAT_INT8, 512)
-FEW_SET(int4, FORMAT_INT4, 256)
-FEW_SET(int3, FORMAT_INT3, 192)
-FEW_SET(int2, FORMAT_INT2, 128)
-FEW_SET(int4_24, FORMAT_INT4_24, 192)
+FEW_DENSE(avxvnni)
 FEW_SET(lines, FORMAT_LINES, 512)
-
-FEW_KERNEL(few_int8_avxvnni, &int8)
-FEW_KERNEL(few_int4_avxvnni, &int4)
-FEW_KERNEL(few_int3_avxvnni, &int3)
-FEW_KERNEL(few_int2_avxvnni, &int2)
-FEW_KERNEL(few_int4_24_avxvnni, &int4_24)
 
 /* The masked formats are unpacked whatever the number of tokens. */
 MANY_KERNEL(few_int4_48_avxvnni, &lines)
