@@ -303,9 +303,6 @@ const json_value *artifact_metadata(const struct artifact *a) {
 uint64_t artifact_bytes(const struct artifact *a) {
     return a->map.bytes;
 }
-uint64_t artifact_checksum(const struct artifact *a) {
-    return a->header.header_checksum;
-}
 size_t artifact_runs(const struct artifact *a) {
     return a->header.runs;
 }

@@ -44,7 +44,6 @@ const char *artifact_path(const struct artifact *artifact);
 const struct model_config *artifact_config(const struct artifact *artifact);
 const json_value *artifact_metadata(const struct artifact *artifact); /* the whole document, owned by the artifact */
 uint64_t artifact_bytes(const struct artifact *artifact);
-uint64_t artifact_checksum(const struct artifact *artifact); /* of header, tables and all runs' checksums */
 size_t artifact_runs(const struct artifact *artifact);
 const struct artifact_run *artifact_run_at(const struct artifact *artifact, size_t index);
 size_t artifact_tensors(const struct artifact *artifact);
@@ -97,7 +96,6 @@ moesaic_status artifact_writer_file(struct artifact_writer *writer, const char *
                                     moesaic_error *error);
 /* Writes metadata (an object) and tables, then the header, syncs, renames, removes the journal. */
 moesaic_status artifact_writer_finish(struct artifact_writer *writer, const json_value *metadata, moesaic_error *error);
-uint64_t artifact_writer_bytes(const struct artifact_writer *writer); /* written so far */
-void artifact_writer_close(struct artifact_writer *writer);           /* accepts NULL */
+void artifact_writer_close(struct artifact_writer *writer); /* accepts NULL */
 
 #endif

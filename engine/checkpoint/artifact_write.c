@@ -344,10 +344,6 @@ moesaic_status artifact_writer_checkpoint(struct artifact_writer *w, uint32_t la
 const json_value *artifact_writer_notes(const struct artifact_writer *w) {
     return w->notes;
 }
-uint64_t artifact_writer_bytes(const struct artifact_writer *w) {
-    return w->at;
-}
-
 static const struct artifact_tensor_record *tensor_find(const struct artifact_writer *w, const char *name) {
     size_t bytes = strlen(name);
     for (size_t i = 0; i < w->tensors; i++)

@@ -219,38 +219,24 @@ bool template_parse_filters(struct tparser *p, struct tnode **io_node) {
 
 /* ---- literals ---------------------------------------------------------------------------------------------------- */
 
-static bool parse_list(struct tparser *p, struct tnode **ret) {
+/* The items of a list, or the keys and values of a dict, up to the bracket that closes it. */
+static bool parse_items(struct tparser *p, enum tnode_kind kind, enum ttoken_kind close, struct tnode **ret) {
     struct tnode *item;
-    *ret = template_node(p, TN_LIST, p->current.line);
+    *ret = template_node(p, kind, p->current.line);
     if (!*ret || !template_advance(p))
         return false;
-    while (p->current.kind != TT_RBRACKET) {
+    while (p->current.kind != close) {
         if ((*ret)->list.count && !template_expect(p, TT_COMMA))
             return false;
-        if (p->current.kind == TT_RBRACKET)
+        if (p->current.kind == close)
             break;
         if (!template_parse_expression(p, true, &item) || !template_list_add(p, *ret, &(*ret)->list, item))
             return false;
-    }
-    return template_expect(p, TT_RBRACKET);
-}
-
-static bool parse_dict(struct tparser *p, struct tnode **ret) {
-    struct tnode *item;
-    *ret = template_node(p, TN_DICT, p->current.line);
-    if (!*ret || !template_advance(p))
-        return false;
-    while (p->current.kind != TT_RBRACE) {
-        if ((*ret)->list.count && !template_expect(p, TT_COMMA))
-            return false;
-        if (p->current.kind == TT_RBRACE)
-            break;
-        if (!template_parse_expression(p, true, &item) || !template_list_add(p, *ret, &(*ret)->list, item) ||
-            !template_expect(p, TT_COLON) || !template_parse_expression(p, true, &item) ||
-            !template_list_add(p, *ret, &(*ret)->list, item))
+        if (kind == TN_DICT && (!template_expect(p, TT_COLON) || !template_parse_expression(p, true, &item) ||
+                                !template_list_add(p, *ret, &(*ret)->list, item)))
             return false;
     }
-    return template_expect(p, TT_RBRACE);
+    return template_expect(p, close);
 }
 
 static bool parse_strings(struct tparser *p, struct tnode **ret) {
@@ -308,9 +294,9 @@ static bool parse_primary(struct tparser *p, bool with_namespace, struct tnode *
         return template_advance(p) && template_parse_tuple(p, TUPLE_CONDITION | TUPLE_PARENTHESES, ret) &&
                template_expect(p, TT_RPAREN);
     case TT_LBRACKET:
-        return parse_list(p, ret);
+        return parse_items(p, TN_LIST, TT_RBRACKET, ret);
     case TT_LBRACE:
-        return parse_dict(p, ret);
+        return parse_items(p, TN_DICT, TT_RBRACE, ret);
     default:
         return template_fail_syntax(p, line, "unexpected '%s'", template_token_text(&p->current, text, sizeof text));
     }
