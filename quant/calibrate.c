@@ -117,19 +117,6 @@ void calib_add(struct calib_stats *stats, const float *x, size_t stride, const u
         stats->weight_sum += weights != NULL ? weights[t] : 1.0;
 }
 
-void calib_blend(struct calib_stats *stats, const struct calib_stats *prior, double tokens) {
-    if (prior->tokens == 0)
-        return;
-    double share = tokens / (double)prior->tokens;
-    for (size_t i = 0; i < stats->cols; i++)
-        stats->squares[i] += share * prior->squares[i];
-    if (stats->hessian == NULL || prior->hessian == NULL)
-        return;
-    size_t numbers = band_offset(band_count(stats->cols));
-    for (size_t i = 0; i < numbers; i++)
-        stats->hessian[i] += share * prior->hessian[i];
-}
-
 void calib_expand(const struct calib_stats *stats, double *out) {
     size_t n = stats->cols;
     for (size_t i = 0; i < n; i++) {
@@ -140,19 +127,6 @@ void calib_expand(const struct calib_stats *stats, double *out) {
         for (size_t j = 0; j < i; j++)
             out[i * n + j] = out[j * n + i] = row != NULL ? row[j] : 0.0;
         out[i * n + i] = row != NULL ? row[i] : stats->squares[i];
-    }
-}
-
-void calib_rescale(struct calib_stats *stats, const float *scales) {
-    for (size_t i = 0; i < stats->cols; i++) {
-        double scale = scales[i];
-        stats->squares[i] /= scale * scale;
-        if (stats->hessian == NULL)
-            continue;
-        size_t band = i / CALIB_BAND, wide = (band + 1) * CALIB_BAND;
-        double *row = stats->hessian + band_offset(band) + i % CALIB_BAND * wide;
-        for (size_t j = 0; j < wide && j < stats->cols; j++)
-            row[j] /= scale * scales[j];
     }
 }
 

@@ -38,10 +38,6 @@ void calib_stats_destroy(struct calib_stats *stats); /* accepts NULL */
  * The caller has checked that x is finite. */
 void calib_add(struct calib_stats *stats, const float *x, size_t stride, const uint32_t *index, const float *weights,
                size_t tokens, size_t band_begin, size_t band_end);
-/* Adds `tokens` average rows of `prior` to the sums of `stats` (not to its counts): the fallback for experts that few
- * tokens reach, and a mild prior for all others. Nothing happens when prior has no tokens. Same cols; where stats has a
- * Hessian, prior has one. */
-void calib_blend(struct calib_stats *stats, const struct calib_stats *prior, double tokens);
 /* The whole symmetric Hessian as out [cols, cols]; with no Hessian collected, its diagonal only. */
 void calib_expand(const struct calib_stats *stats, double *out);
 
@@ -220,8 +216,6 @@ moesaic_status awq_error(const float *w, size_t rows, size_t cols, const struct 
 /* w[r, k] *= scales[k], and w[r, k] /= scales[r]. */
 void awq_fold_columns(float *w, size_t rows, size_t cols, const float *scales);
 void awq_fold_rows(float *w, size_t rows, size_t cols, const float *scales);
-/* The statistics of the inputs after the fold: squares / s², Hessian / (s sᵀ). */
-void calib_rescale(struct calib_stats *stats, const float *scales);
 
 /* ---- budget ----------------------------------------------------------------------------------------------------- */
 

@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Routing traces: every choice of a text's tokens, and what they count up to. */
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "pipeline.h"
+#include "router.h"
 
 struct tracing {
     struct windows *windows;
     uint32_t layers, experts, k; /* MoE layers */
     size_t tokens;               /* recorded so far */
     int32_t sequences;
-    uint16_t *choice;      /* [L, T, k] */
-    _Float16 *weight;      /* [L, T, k] */
-    int32_t *sequence;     /* [T] */
-    int64_t *counts;       /* [L, E] */
-    int64_t *coactivation; /* [L, E, E] */
-    int64_t *transitions;  /* [L, E, E] */
+    uint16_t *choice;           /* [L, T, k] */
+    _Float16 *weight;           /* [L, T, k] */
+    int32_t *sequence;          /* [T] */
+    struct router_stats *stats; /* [L] */
     moesaic_progress_callback *progress;
     void *user;
 };
@@ -29,46 +26,43 @@ static int trace_token(void *user, const moesaic_evaluation *e) {
             t->choice[to + slot] = (uint16_t)e->experts[from + slot];
             t->weight[to + slot] = (_Float16)e->weights[from + slot];
         }
+        router_stats_add(&t->stats[layer], (const uint32_t *)e->experts + from, 1);
     }
     t->sequence[t->tokens++] = t->sequences;
     return t->progress && t->tokens % 64 == 0 && t->progress(t->user, t->tokens, t->windows->tokens);
 }
 
-static void count_token(struct tracing *t, uint32_t layer, size_t token) {
-    size_t row = (layer * t->tokens + token) * t->k, E = t->experts;
-    const uint16_t *chosen = t->choice + row;
-    bool follows = token && t->sequence[token] == t->sequence[token - 1];
-    for (uint32_t a = 0; a < t->k; a++) {
-        t->counts[layer * E + chosen[a]]++;
-        for (uint32_t b = 0; b < t->k; b++) {
-            if (a != b)
-                t->coactivation[(layer * E + chosen[a]) * E + chosen[b]]++;
-            if (follows)
-                t->transitions[(layer * E + chosen[(ptrdiff_t)a - (ptrdiff_t)t->k]) * E + chosen[b]]++;
-        }
-    }
-}
-
 static moesaic_status trace_allocate(struct tracing *t, moesaic_error *error) {
-    size_t routed = t->layers * t->windows->tokens * t->k, E = t->experts;
+    size_t routed = t->layers * t->windows->tokens * t->k;
+    moesaic_status status = MOESAIC_OK;
     t->choice = calloc(routed, sizeof *t->choice);
     t->weight = calloc(routed, sizeof *t->weight);
     t->sequence = calloc(t->windows->tokens, sizeof *t->sequence);
-    t->counts = calloc(t->layers * E, sizeof *t->counts);
-    t->coactivation = calloc(t->layers * E, E * sizeof *t->coactivation);
-    t->transitions = calloc(t->layers * E, E * sizeof *t->transitions);
-    if (t->choice && t->weight && t->sequence && t->counts && t->coactivation && t->transitions)
-        return MOESAIC_OK;
-    return status_no_memory(error, "trace", routed * 4 + t->layers * E * E * 16);
+    t->stats = calloc(t->layers, sizeof *t->stats);
+    if (!t->choice || !t->weight || !t->sequence || !t->stats)
+        return status_no_memory(error, "trace", routed * 4);
+    for (uint32_t layer = 0; !status && layer < t->layers; layer++)
+        status = router_stats_init(&t->stats[layer], t->experts, t->k, true, error);
+    return status;
 }
 
 static void trace_free(struct tracing *t) {
     free(t->choice);
     free(t->weight);
     free(t->sequence);
-    free(t->counts);
-    free(t->coactivation);
-    free(t->transitions);
+    for (uint32_t layer = 0; t->stats && layer < t->layers; layer++)
+        router_stats_done(&t->stats[layer]);
+    free(t->stats);
+}
+
+enum { TRACE_TENSORS = 6 };
+
+/* Tensor `i` of the file is one run of all layers or, for what is counted, a run a layer. */
+static const void *trace_data(const struct tracing *t, int i, uint32_t layer) {
+    const struct router_stats *stats = &t->stats[layer];
+    const void *data[TRACE_TENSORS] = {t->choice,    t->weight,       t->sequence,
+                                       stats->count, stats->together, stats->transition};
+    return data[i];
 }
 
 static moesaic_status trace_file(const struct tracing *t, const char *path, moesaic_error *error) {
@@ -76,43 +70,29 @@ static moesaic_status trace_file(const struct tracing *t, const char *path, moes
     const struct {
         const char *name;
         tensor_type type;
-        uint32_t rank;
+        uint32_t rank, runs;
         uint64_t shape[3];
-        const void *data;
-        size_t bytes;
-    } tensors[] = {{"experts", TENSOR_U16, 3, {L, T, k}, t->choice, L * T * k * 2},
-                   {"weights", TENSOR_F16, 3, {L, T, k}, t->weight, L * T * k * 2},
-                   {"sequence", TENSOR_I32, 1, {T}, t->sequence, T * 4},
-                   {"counts", TENSOR_I64, 2, {L, E}, t->counts, L * E * 8},
-                   {"coactivation", TENSOR_I64, 3, {L, E, E}, t->coactivation, L * E * E * 8},
-                   {"transitions", TENSOR_I64, 3, {L, E, E}, t->transitions, L * E * E * 8}};
-    enum { N = sizeof tensors / sizeof *tensors };
+        size_t run_bytes;
+    } tensors[TRACE_TENSORS] = {{"experts", TENSOR_U16, 3, 1, {L, T, k}, L * T * k * 2},
+                                {"weights", TENSOR_F16, 3, 1, {L, T, k}, L * T * k * 2},
+                                {"sequence", TENSOR_I32, 1, 1, {T}, T * 4},
+                                {"counts", TENSOR_I64, 2, t->layers, {L, E}, E * 8},
+                                {"coactivation", TENSOR_I64, 3, t->layers, {L, E, E}, E * E * 8},
+                                {"transitions", TENSOR_I64, 3, t->layers, {L, E, E}, E * E * 8}};
     struct safetensors_writer *writer;
     moesaic_status status = safetensors_writer_open(path, &writer, error);
     if (status)
         return status;
-    for (int i = 0; !status && i < N; i++)
+    for (int i = 0; !status && i < TRACE_TENSORS; i++)
         status = safetensors_writer_declare(writer, tensors[i].name, tensors[i].type, tensors[i].rank, tensors[i].shape,
                                             error);
-    for (int i = 0; !status && i < N; i++)
-        status = safetensors_writer_data(writer, tensors[i].data, tensors[i].bytes, error);
+    for (int i = 0; !status && i < TRACE_TENSORS; i++)
+        for (uint32_t run = 0; !status && run < tensors[i].runs; run++)
+            status = safetensors_writer_data(writer, trace_data(t, i, run), tensors[i].run_bytes, error);
     if (!status)
         status = safetensors_writer_finish(writer, error);
     safetensors_writer_close(writer);
     return status;
-}
-
-static moesaic_trace_layer layer_statistics(const struct tracing *t, uint32_t layer) {
-    moesaic_trace_layer s = {0};
-    const int64_t *counts = t->counts + (size_t)layer * t->experts;
-    double total = (double)t->tokens * t->k;
-    for (uint32_t e = 0; e < t->experts; e++) {
-        double p = (double)counts[e] / total;
-        s.distinct += counts[e] > 0;
-        s.max_over_mean = p * t->experts > s.max_over_mean ? p * t->experts : s.max_over_mean;
-        s.entropy_bits -= p > 0 ? p * log2(p) : 0;
-    }
-    return s;
 }
 
 static moesaic_status trace_report(const struct tracing *t, const struct model_config *config,
@@ -123,8 +103,11 @@ static moesaic_status trace_report(const struct tracing *t, const struct model_c
     for (uint32_t layer = 0, moe = 0; layer < config->layers; layer++) {
         if (!config->layer[layer].moe)
             continue;
-        layers[moe] = layer_statistics(t, moe);
-        layers[moe++].layer = layer;
+        const struct router_stats *stats = &t->stats[moe];
+        layers[moe++] = (moesaic_trace_layer){.layer = layer,
+                                              .distinct = router_stats_distinct(stats),
+                                              .max_over_mean = router_stats_max_over_mean(stats),
+                                              .entropy_bits = router_stats_entropy_bits(stats)};
     }
     ret_result->tokens = t->tokens;
     ret_result->sequences = (uint32_t)t->sequences;
@@ -136,11 +119,11 @@ static moesaic_status trace_report(const struct tracing *t, const struct model_c
 static moesaic_status trace_run(struct tracing *t, moesaic_error *error) {
     struct windows *w = t->windows;
     moesaic_status status = MOESAIC_OK;
-    for (; !status && windows_next(w); t->sequences++)
+    for (; !status && windows_next(w); t->sequences++) {
+        for (uint32_t layer = 0; layer < t->layers; layer++)
+            router_stats_begin_sequence(&t->stats[layer]);
         status = sched_evaluate(w->engine->sched, &w->text, false, trace_token, t, error);
-    for (uint32_t layer = 0; !status && layer < t->layers; layer++)
-        for (size_t token = 0; token < t->tokens; token++)
-            count_token(t, layer, token);
+    }
     return status;
 }
 

@@ -48,9 +48,6 @@ static inline uint32_t routing_trace_token(const struct routing_trace *trace, ui
 
 /* ---- statistics -------------------------------------------------------------------------------------------------- */
 
-/* Counts one layer of a checked trace into `stats`, initialised for its experts and top-k (counts, pairs, transitions,
- * entropy: router.h). */
-void routing_trace_count(const struct routing_trace *trace, uint32_t layer, struct router_stats *stats);
 /* Choices of every expert in every layer, [layers, experts]. */
 void routing_trace_histogram(const struct routing_trace *trace, uint64_t *ret_counts);
 

@@ -6,18 +6,6 @@
 
 #include "trace/routing_trace.h"
 
-void routing_trace_count(const struct routing_trace *trace, uint32_t layer, struct router_stats *stats) {
-    for (uint32_t token = 0; token < trace->tokens; token++) {
-        const uint16_t *chosen = routing_trace_at(trace, layer, token);
-        uint32_t wide[ROUTING_TOP_K_MAX];
-        for (uint32_t slot = 0; slot < trace->top_k; slot++)
-            wide[slot] = chosen[slot];
-        if (token == 0 || trace->sequence[token] != trace->sequence[token - 1])
-            router_stats_begin_sequence(stats);
-        router_stats_add(stats, wide, 1);
-    }
-}
-
 void routing_trace_histogram(const struct routing_trace *trace, uint64_t *ret_counts) {
     memset(ret_counts, 0, (size_t)trace->layers * trace->experts * sizeof *ret_counts);
     for (uint32_t layer = 0; layer < trace->layers; layer++) {

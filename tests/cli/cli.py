@@ -39,6 +39,7 @@ def check(script: pathlib.Path, environment: dict[str, str]) -> list[str]:
 def main() -> int:
     program, data = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
     environment = dict(os.environ, PATH=f"{program.parent}:{os.environ['PATH']}", DATA=str(data),
+                       PYTHONPATH=str(CASES.parent), PYTHONDONTWRITEBYTECODE="1",
                        MOESAIC_BUNDLED_MODEL=str(data / "fable-moe"))
     scripts = sorted(s for s in CASES.glob("*.sh") if len(sys.argv) < 4 or s.stem in sys.argv[3:])
     print(f"1..{len(scripts)}")

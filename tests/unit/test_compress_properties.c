@@ -136,22 +136,6 @@ Test(compress_calibration, bits_depend_on_neither_bands_nor_chunks_nor_isa) {
     calib_stats_destroy(scalar);
 }
 
-Test(compress_calibration, blend_adds_average_rows_and_not_counts) {
-    struct subject prior = subject_make(4, 70, 50);
-    struct calib_stats *stats, *empty;
-    cr_assert_eq(calib_stats_create(70, true, &stats, NULL), MOESAIC_OK);
-    cr_assert_eq(calib_stats_create(70, true, &empty, NULL), MOESAIC_OK);
-    calib_blend(stats, empty, 10);
-    cr_expect(stats_equal(stats, empty));
-    calib_blend(stats, prior.stats, 25);
-    cr_expect_eq(stats->tokens, 0);
-    for (size_t i = 0; i < 70; i++)
-        cr_assert_float_eq(stats->squares[i], prior.stats->squares[i] / 2, 1e-9);
-    calib_stats_destroy(stats);
-    calib_stats_destroy(empty);
-    subject_done(&prior);
-}
-
 Test(compress_calibration, impossible_sizes_are_refused) {
     struct calib_stats *stats;
     moesaic_error error;

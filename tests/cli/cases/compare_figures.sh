@@ -12,21 +12,15 @@ ids=$(python3 -c "import json, sys; print(json.dumps(open(sys.argv[1], encoding=
 moesaic logits "$base" --ids "$ids" -o base.safetensors
 moesaic logits packed.moe --ids "$ids" -o packed.safetensors
 python3 - "$ids" <<'END'
-import json, math, struct, sys
+import json, math, sys, tensor_file
 
 ids = [int(i) for i in sys.argv[1].split(",")]
 
 
 def tensors(path):
-    raw = open(path, "rb").read()
-    length = struct.unpack("<Q", raw[:8])[0]
-    for name, entry in json.loads(raw[8:8 + length]).items():
-        if name != "__metadata__":
-            begin, end = entry["data_offsets"]
-            kind = {"F32": "f", "I32": "i"}[entry["dtype"]]
-            flat = struct.unpack(f"<{(end - begin) // 4}{kind}", raw[8 + length + begin:8 + length + end])
-            wide = entry["shape"][1]
-            yield name, [flat[i:i + wide] for i in range(0, len(flat), wide)]
+    for name, tensor in tensor_file.read(path).items():
+        flat, wide = tensor_file.numbers(tensor).tolist(), tensor[1][1]
+        yield name, [flat[i:i + wide] for i in range(0, len(flat), wide)]
 
 
 def log_softmax(row):

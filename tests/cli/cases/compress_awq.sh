@@ -11,16 +11,10 @@ for model in olmoe qwen2_moe mixtral llama; do
     moesaic logits awq.moe --ids "$ids" -o awq.safetensors -q
     moesaic logits rtn.moe --ids "$ids" -o rtn.safetensors -q
     python3 - "$model" "$source" <<'END'
-import array, json, pathlib, struct, sys
-def tensor(path, name):
-    data = pathlib.Path(path).read_bytes()
-    end = 8 + struct.unpack("<Q", data[:8])[0]
-    t = json.loads(data[8:end]).get(name)
-    return t and data[end + t["data_offsets"][0]:end + t["data_offsets"][1]]
+import sys, tensor_file
 def norm(folder):
-    found = [tensor(p, "model.layers.0.post_attention_layernorm.weight") for p in pathlib.Path(folder).glob("*.safetensors")]
-    return next(filter(None, found))
-base, awq, rtn = (array.array("f", tensor(f"{n}.safetensors", "logits")) for n in ("base", "awq", "rtn"))
+    return tensor_file.read_folder(folder)["model.layers.0.post_attention_layernorm.weight"]
+base, awq, rtn = (tensor_file.numbers(tensor_file.read(f"{n}.safetensors")["logits"]) for n in ("base", "awq", "rtn"))
 def miss(other):  # of the middle one of 64 tokens: a router that flips is no error of the fold
     squares, vocab = [(a - b) ** 2 for a, b in zip(base, other)], len(base) // 64
     return sorted(sum(squares[i:i + vocab]) for i in range(0, len(squares), vocab))[32]

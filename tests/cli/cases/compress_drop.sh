@@ -5,17 +5,8 @@ common="--no-report --calib $DATA/texts/calib.txt --calib-tokens 600 --quant non
 moesaic compress "$model" -o out.moe $common --drop-experts reap:0.5 --json >out.json
 moesaic export out.moe -o folder -q
 python3 - "$model" <<'EOF'
-import json, pathlib, struct, sys
-def tensors(folder):
-    found = {}
-    for path in pathlib.Path(folder).glob("*.safetensors"):
-        data = path.read_bytes()
-        end = 8 + struct.unpack("<Q", data[:8])[0]
-        for name, t in json.loads(data[8:end]).items():
-            if name != "__metadata__":
-                found[name] = data[end + t["data_offsets"][0]:end + t["data_offsets"][1]]
-    return found
-before, after = tensors(sys.argv[1]), tensors("folder")
+import json, pathlib, sys, tensor_file
+before, after = ({name: t[2] for name, t in tensor_file.read_folder(f).items()} for f in (sys.argv[1], "folder"))
 old, new = (json.loads(pathlib.Path(f, "config.json").read_text()) for f in (sys.argv[1], "folder"))
 parts = json.load(open("out.json"))["experts"]
 kept = [p["source"] for p in parts]

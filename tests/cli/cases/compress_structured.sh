@@ -4,20 +4,11 @@ common="--no-report --calib $DATA/texts/calib.txt --calib-tokens 600 --quant non
 moesaic compress "$model" -o out.moe $common --prune structured:0.5 --json >out.json
 moesaic export out.moe -o folder -q
 python3 - "$model" <<'EOF'
-import json, pathlib, struct, sys
-def tensors(folder):
-    found = {}
-    for path in pathlib.Path(folder).glob("*.safetensors"):
-        data = path.read_bytes()
-        end = 8 + struct.unpack("<Q", data[:8])[0]
-        for name, t in json.loads(data[8:end]).items():
-            if name != "__metadata__":
-                found[name] = data[end + t["data_offsets"][0]:end + t["data_offsets"][1]], t["shape"]
-    return found
+import json, pathlib, sys, tensor_file
 def rows(tensor):
-    data, shape = tensor
+    _, shape, data = tensor
     return [data[2 * shape[1] * i:2 * shape[1] * (i + 1)] for i in range(shape[0])]
-before, after = tensors(sys.argv[1]), tensors("folder")
+before, after = (tensor_file.read_folder(f) for f in (sys.argv[1], "folder"))
 old, new = (json.loads(pathlib.Path(f, "config.json").read_text()) for f in (sys.argv[1], "folder"))
 print({k: (old[k], new[k]) for k in old if old[k] != new[k]})
 kept, fitted = [], 0

@@ -3,11 +3,8 @@ head -c 6000 "$DATA/texts/eval_tales.txt" >text
 moesaic eval --text text --window 128 --json >apart.json
 moesaic eval --text text --window 128 --stride 32 --nll nll.safetensors --json >overlap.json
 python3 -c "
-import json, struct
+import json, tensor_file
 a, o = json.load(open('apart.json')), json.load(open('overlap.json'))
-raw = open('nll.safetensors', 'rb').read()
-size = struct.unpack('<Q', raw[:8])[0]
-begin, end = json.loads(raw[8:8 + size])['nll']['data_offsets']
-values = struct.unpack(f'<{(end - begin) // 4}f', raw[8 + size + begin:8 + size + end])
+values = tensor_file.numbers(tensor_file.read('nll.safetensors')['nll'])
 print(o['scored'] == o['tokens'] - 1, a['scored'] == a['tokens'] - -(-a['tokens'] // 128), o['perplexity'] < a['perplexity'],
       len(values) == o['scored'], abs(sum(values) / o['nll'] - 1) < 1e-6)"

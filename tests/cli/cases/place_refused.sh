@@ -3,22 +3,9 @@ head -c 3000 "$DATA/texts/eval_tales.txt" >text
 moesaic trace --text text -o trace.safetensors -q >/dev/null
 python3 - <<'END'
 import json, struct
-raw = open("trace.safetensors", "rb").read()
-size = struct.unpack("<Q", raw[:8])[0]
-head, data = json.loads(raw[8:8 + size]), bytearray(raw[8 + size:])
-L, T, k = head["experts"]["shape"]
-def write(name, tensors):
-    at, parts, table = 0, b"", {}
-    for key, (kind, shape, content) in tensors.items():
-        table[key] = {"dtype": kind, "shape": shape, "data_offsets": [at, at + len(content)]}
-        at, parts = at + len(content), parts + bytes(content)
-    text = json.dumps(table).encode()
-    text += b" " * (-len(text) % 8)
-    open(name, "wb").write(struct.pack("<Q", len(text)) + text + parts)
-def tensor(name):
-    b, e = head[name]["data_offsets"]
-    return bytes(data[b:e])
-experts, sequence = tensor("experts"), tensor("sequence")
+from tensor_file import read, write
+trace = read("trace.safetensors")
+(_, (L, T, k), experts), (_, _, sequence) = trace["experts"], trace["sequence"]
 u16 = lambda *values: struct.pack(f"<{len(values)}H", *values)
 i32 = lambda *values: struct.pack(f"<{len(values)}i", *values)
 write("layers", {"experts": ("U16", [L - 1, T, k], experts[:(L - 1) * T * k * 2]), "sequence": ("I32", [T], sequence)})
