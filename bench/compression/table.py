@@ -51,6 +51,15 @@ ROWS = {
     "SparseGPT 4:8": (["--prune", "sparsegpt:4:8", "--quant", "none", *EXPERTS_ONLY], True, False),
     "SparseGPT 2:4": (["--prune", "sparsegpt:2:4", "--quant", "none", *EXPERTS_ONLY], True, False),
     "magnitude 2:4": (["--prune", "magnitude:2:4", "--quant", "none", *EXPERTS_ONLY], False, False),
+    "structured 25 %": (["--prune", "structured:0.25", "--quant", "none", *EXPERTS_ONLY], True, False),
+    "structured 50 %": (["--prune", "structured:0.5", "--quant", "none", *EXPERTS_ONLY], True, False),
+    "structured 25 %, INT4 g64 GPTQ": (["--prune", "structured:0.25", "--quant", "gptq:int4-g64", *EXPERTS_ONLY], True, False),
+    "structured 50 %, INT4 g64 GPTQ": (["--prune", "structured:0.5", "--quant", "gptq:int4-g64", *EXPERTS_ONLY], True, False),
+    **{f"{method} drops {100 * share:.0f} % of the experts": (
+        ["--drop-experts", f"{method.lower()}:{share}", "--quant", "none", *EXPERTS_ONLY], True, method == "REAP")
+       for share in (0.25, 0.5) for method in ("random", "frequency", "REAP")},
+    "REAP drops 25 % of the experts, INT4 g64 GPTQ": (
+        ["--drop-experts", "reap:0.25", "--quant", "gptq:int4-g64", *EXPERTS_ONLY], True, False),
     "budget 4.76 bits": (["--budget", "4.76bpw"], True, True),
     "budget 3.8 bits": (["--budget", "3.8bpw"], True, True),
     "budget 3.2 bits": (["--budget", "3.2bpw"], True, True),
