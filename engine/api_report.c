@@ -12,11 +12,18 @@ const char *const *moesaic_gate_names(void) {
     return compare_gate_names;
 }
 
+const char *const *moesaic_cost_regions(void) {
+    return cost_region_names;
+}
+
 static moesaic_status contender_make(const moesaic_engine *engine, const char *name, struct contender *ret,
                                      moesaic_error *error) {
     if (!engine || !name)
         return status_set(error, MOESAIC_E_USAGE, "compare: an engine or an opponent's name is missing");
-    *ret = (struct contender){.name = name, .engine = engine->pipeline, .info = {.size = sizeof ret->info}};
+    *ret = (struct contender){.name = name,
+                              .engine = engine->pipeline,
+                              .threads = moesaic_engine_threads(engine),
+                              .info = {.size = sizeof ret->info}};
     return moesaic_model_info_get(engine->model, &ret->info, error);
 }
 
@@ -24,9 +31,13 @@ moesaic_status moesaic_compare(moesaic_engine *base, moesaic_engine *optimized,
                                const moesaic_compare_options *options, moesaic_compare_result *ret_result,
                                moesaic_error *error) {
     moesaic_compare_options o;
+    moesaic_cost_options cost;
     moesaic_compare_result result = {.size = sizeof result};
     struct contender contender[CONTENDERS_MAX];
     moesaic_status status = api_options(options, &o, sizeof o, "compare options", error);
+    if (!status)
+        status = api_options(o.cost, &cost, sizeof cost, "cost options", error);
+    o.cost = &cost;
     if (!status && o.opponents > CONTENDERS_MAX - 2)
         status = status_set(error, MOESAIC_E_USAGE, "compare: %zu opponents, at most %d", o.opponents,
                             CONTENDERS_MAX - 2);

@@ -39,6 +39,13 @@ static moesaic_status options_check(const struct comparison *c, moesaic_error *e
     return gates_check(c, error);
 }
 
+static moesaic_status rates_find(struct comparison *c, moesaic_error *error) {
+    struct cost_cpu cpu = {.name = cpu_model_name()};
+    if (!cpu_family_model(&cpu.family, &cpu.model))
+        cpu.family = cpu.model = 0;
+    return cost_rates_make(c->options->cost, &cpu, &c->rates, error);
+}
+
 static moesaic_status vocabulary_check(const struct comparison *c, moesaic_error *error) {
     const struct model_config *base = model_config(c->contender[0].engine.model);
     for (size_t i = 0; i < c->contenders; i++) {
@@ -250,6 +257,8 @@ moesaic_status pipeline_compare(struct contender *contenders, size_t count, cons
     struct comparison c = {.options = options, .contender = contenders, .contenders = count};
     struct splits splits = {0};
     moesaic_status status = options_check(&c, error);
+    if (!status)
+        status = rates_find(&c, error);
     if (status)
         return status;
     shapes_read(&c);

@@ -5,6 +5,7 @@
 #define COMPARE_INTERNAL_H
 
 #include "pipeline.h"
+#include "profile.h"
 
 enum { COMPARE_WORST = 20, COMPARE_DECILES = 10, COMPARE_POSITIONS = 8, COMPARE_BINS = 60 };
 
@@ -30,15 +31,24 @@ struct verdict {
     int32_t top;
 };
 
+/* What one half of the speed rounds used, summed over the counted rounds. */
+struct stretch {
+    uint64_t bytes, flops;            /* read; nominal */
+    uint64_t ns, package_uj, dram_uj; /* between the meter's readings */
+};
+
 struct speed {
-    double prompt_s, decode_s; /* medians */
+    size_t rounds, prompt_tokens, decode_tokens; /* counted; timed in each */
+    double prompt_s, decode_s;                   /* medians */
     double prompt_tok_s, decode_tok_s;
+    struct stretch prompt, decode;
 };
 
 /* A model at the table: index 0 is the base, 1 the optimized one, the rest opponents. */
 struct contender {
     const char *name;
     struct pipeline_engine engine;
+    unsigned threads;
     moesaic_model_info info;
     struct sched_text text;  /* its context; ids are borrowed */
     struct verdict *verdict; /* [scored]; NULL for the base */
@@ -73,17 +83,21 @@ struct comparison {
     bool drifts;                /* the optimized model has the same layers and experts */
     struct expert_tally *tally; /* [moe layers, experts] */
     struct drift_tally *drift;  /* [moe layers] */
+    struct cost_rates rates;
+    struct energy_meter meter;  /* open during the speed rounds */
+    bool metered, dram_metered; /* it held to their end */
+    double idle_w;              /* of the packages at rest, as it says */
     size_t evaluated;           /* tokens, over all contenders */
     /* Of the window at hand. */
     size_t at_text, at_start, at_end, at_scored;
     struct contender *at_contender;
 };
 
-/* ---- evaluation (compare_run.c) ---- */
+/* ---- evaluation (compare_run.c, compare_speed.c) ---- */
 
 /* Evaluates every text with every contender and fills positions, verdicts and tallies. */
 moesaic_status compare_run(struct comparison *c, moesaic_error *error);
-/* Fills the contenders' speeds for base and optimized, measured in turn. */
+/* Fills the contenders' speeds for base and optimized, measured in turn, with what the energy meter says. */
 moesaic_status compare_speed(struct comparison *c, moesaic_error *error);
 
 /* ---- summaries (compare_summary.c) ---- */
@@ -127,10 +141,12 @@ extern const char *const compare_gate_names[];
 bool compare_gate_value(const struct comparison *c, const struct splits *splits, const char *name, double *ret_value,
                         bool *ret_at_least);
 
-/* ---- the report (report.c, report_html.c) ---- */
+/* ---- the report (report.c, report_cost.c, report_html.c) ---- */
 
 /* The whole report as a document; NULL when out of memory. *ret_failed: gates that are not met. */
 json_value *report_json(const struct comparison *c, const struct splits *splits, size_t *ret_failed);
+/* What 1,000 tokens cost with base and optimized; NULL when out of memory. */
+json_value *report_cost_json(const struct comparison *c);
 /* One self-contained page from the document: malloc'ed. NULL when out of memory. */
 char *report_html(const json_value *report, size_t *ret_bytes);
 

@@ -59,7 +59,8 @@ moesaic_status pipeline_bench(const struct model *model, const moesaic_bench_opt
 /* Adds `sign` (1 or -1) times the counters to the figures. */
 void pipeline_work_add(const struct work_counters *counters, int sign, moesaic_work *io_work);
 
-/* Contenders: base, optimized, opponents; each with its name, engine and info filled in. */
+/* Contenders: base, optimized, opponents; each with its name, engine, threads and info filled in.
+ * `options->cost` is not NULL. */
 struct contender;
 moesaic_status pipeline_compare(struct contender *contenders, size_t count, const moesaic_compare_options *options,
                                 moesaic_compare_result *ret_result, moesaic_error *error);

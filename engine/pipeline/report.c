@@ -342,8 +342,10 @@ json_value *report_json(const struct comparison *c, const struct splits *splits,
     put(&b, root, "recipe", metadata_copy(&b, "recipe"));
     put(&b, root, "parts", metadata_copy(&b, "parts"));
     put(&b, root, "budget", metadata_copy(&b, "budget"));
-    if (!c->options->no_speed)
+    if (!c->options->no_speed) {
         put(&b, root, "speed", speed_json(&b));
+        put(&b, root, "cost", report_cost_json(c));
+    }
     put(&b, root, "gates", gates_json(&b, ret_failed));
     put_text(&b, root, "deploy", justify ? "base" : *ret_failed ? "nothing" : "optimized");
     if (justify)

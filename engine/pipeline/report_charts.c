@@ -8,10 +8,6 @@
 
 #include "report_page_internal.h"
 
-static double real_at(const json_value *object, const char *key) {
-    return json_number(json_get(object, key));
-}
-
 static void svg_begin(struct page *p, double width, double height, const char *title) {
     page_print(p, "<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"%s\">\n", width, height, title);
 }

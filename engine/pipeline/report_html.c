@@ -52,11 +52,7 @@ void page_text(struct page *p, const char *text, size_t bytes) {
     }
 }
 
-static double real_at(const json_value *object, const char *key) {
-    return json_number(json_get(object, key));
-}
-
-static void text_at(struct page *p, const json_value *object, const char *key) {
+void page_text_at(struct page *p, const json_value *object, const char *key) {
     size_t bytes = 0;
     const char *text = json_text(json_get(object, key), &bytes);
     page_text(p, text ? text : "", bytes);
@@ -106,7 +102,7 @@ static void decision(struct page *p, const json_value *report) {
                       : "Decision: not to be deployed, a gate is not met.");
     if (base) {
         page_print(p, "<p>");
-        text_at(p, report, "justification");
+        page_text_at(p, report, "justification");
         page_print(p, "</p>\n");
     }
 }
@@ -137,9 +133,9 @@ static void gates(struct page *p, const json_value *report) {
         const json_value *g = json_at(list, i);
         bool met = json_truth(json_get(g, "met"));
         page_print(p, "<tr><td>");
-        text_at(p, g, "name");
+        page_text_at(p, g, "name");
         page_print(p, "</td><td>%.6g</td><td>", real_at(g, "value"));
-        text_at(p, g, "must_be");
+        page_text_at(p, g, "must_be");
         page_print(p, " %.6g</td><td class=\"%s\">%s</td></tr>\n", real_at(g, "limit"), met ? "good" : "bad",
                    met ? "met" : "not met");
     }
@@ -223,7 +219,7 @@ static void split_table(struct page *p, const json_value *list, const char *what
             label(json_at(list, i), text, sizeof text);
             page_text(p, text, strlen(text));
         } else {
-            text_at(p, json_at(list, i), "name");
+            page_text_at(p, json_at(list, i), "name");
         }
         page_print(p, "</td>");
         quality_cells(p, json_at(list, i));
@@ -291,16 +287,16 @@ static void worst(struct page *p, const json_value *report) {
     for (size_t i = 0; i < json_count(list); i++) {
         const json_value *w = json_at(list, i);
         page_print(p, "<tr><td class=\"left\"><span class=\"faint\">");
-        text_at(p, w, "text");
+        page_text_at(p, w, "text");
         page_print(p, ", token %.0f:</span> ", real_at(w, "token"));
-        text_at(p, w, "context");
+        page_text_at(p, w, "context");
         page_print(p, "<mark>");
-        text_at(p, w, "actual");
+        page_text_at(p, w, "actual");
         page_print(p, "</mark></td><td>%.3f</td><td>%.4f</td><td>%.4f</td><td>", real_at(w, "kl"),
                    real_at(w, "base_actual_p"), real_at(w, "actual_p"));
-        text_at(p, w, "base_top");
+        page_text_at(p, w, "base_top");
         page_print(p, " (%.2f)</td><td>", real_at(w, "base_top_p"));
-        text_at(p, w, "top");
+        page_text_at(p, w, "top");
         page_print(p, " (%.2f)</td></tr>\n", real_at(w, "top_p"));
     }
     page_print(p, "</table></div>\n");
@@ -308,23 +304,26 @@ static void worst(struct page *p, const json_value *report) {
 
 char *report_html(const json_value *report, size_t *ret_bytes) {
     struct page p = {0};
-    page_print(&p, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-                   "content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">"
-                   "<title>Comparison report</title>\n<style>%s</style></head><body>\n<h1>Optimized against base</h1>\n"
-                   "<p class=\"faint\">",
+    page_print(&p,
+               "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+               "content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">"
+               "<title>Comparison report</title>\n<style>%s</style></head><body>\n<h1>Optimized against base</h1>\n"
+               "<p class=\"faint\">",
                style);
-    text_at(&p, json_get(report, "optimized"), "path");
+    page_text_at(&p, json_get(report, "optimized"), "path");
     page_print(&p, " against ");
-    text_at(&p, json_get(report, "base"), "path");
+    page_text_at(&p, json_get(report, "base"), "path");
     page_print(&p, " (");
-    text_at(&p, json_get(report, "base"), "architecture");
+    page_text_at(&p, json_get(report, "base"), "architecture");
     page_print(&p, "); Moesaic ");
-    text_at(&p, report, "version");
+    page_text_at(&p, report, "version");
     page_print(&p, "</p>\n");
     decision(&p, report);
     cards(&p, report);
     gates(&p, report);
     sizes(&p, report);
+    if (json_get(report, "cost"))
+        page_cost(&p, json_get(report, "cost"));
     quality(&p, report);
     opponents(&p, report);
     tail(&p, report);

@@ -14,6 +14,16 @@ struct page {
 void page_print(struct page *page, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Text from outside: markup characters escaped, control characters shown as blanks. */
 void page_text(struct page *page, const char *text, size_t bytes);
+/* The text under `key` of an object likewise, or nothing. */
+void page_text_at(struct page *page, const json_value *object, const char *key);
+static inline double real_at(const json_value *object, const char *key) {
+    return json_number(json_get(object, key));
+}
+
+/* ---- cost (report_cost.c) ---- */
+
+/* The report's "cost", as a section. */
+void page_cost(struct page *page, const json_value *cost);
 
 /* ---- charts (report_charts.c): inline SVG, coloured by the page's variables ---- */
 

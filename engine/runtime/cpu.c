@@ -97,6 +97,18 @@ static uint32_t cpu_detect(uint32_t allowed) {
     return found;
 }
 
+bool cpu_family_model(unsigned *ret_family, unsigned *ret_model) {
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d))
+        return false;
+    unsigned family = a >> 8 & 15, model = a >> 4 & 15;
+    if (family == 6 || family == 15)
+        model += (a >> 16 & 15) << 4;
+    *ret_family = family + (family == 15 ? a >> 20 & 255 : 0);
+    *ret_model = model;
+    return true;
+}
+
 static void cpu_find_model(void) {
     uint32_t words[12];
     for (unsigned i = 0; i < 3; i++)
@@ -132,6 +144,10 @@ static uint32_t cpu_detect(uint32_t allowed) {
     return 0;
 }
 #endif
+
+bool cpu_family_model(unsigned *ret_family, unsigned *ret_model) {
+    return false;
+}
 
 /* Arm says no name in user space: "model name" of /proc/cpuinfo where the kernel writes one, else the part number. */
 static void cpu_find_model(void) {

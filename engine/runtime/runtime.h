@@ -157,6 +157,8 @@ uint32_t cpu_bundles(void);
 moesaic_status cpu_limit(const char *level, moesaic_error *error);
 /* "avx2 avx512 ..." into `text`; returns `text`. */
 const char *cpu_bundles_text(uint32_t bundles, char *text, size_t bytes);
+/* Family and model of an x86 CPU (CPUID leaf 1); false on others. */
+bool cpu_family_model(unsigned *ret_family, unsigned *ret_model);
 const char *cpu_model_name(void); /* from /proc/cpuinfo or the brand string; "unknown" when neither says */
 
 /* ---- topology (hwloc) ------------------------------------------------------------------------------------------ */

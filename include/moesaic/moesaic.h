@@ -53,6 +53,7 @@
 #include <moesaic/export.h>
 #include <moesaic/model.h>
 #include <moesaic/place.h>
+#include <moesaic/profile.h>
 #include <moesaic/report.h>
 #include <moesaic/sequence.h>
 #include <moesaic/status.h>

@@ -4,6 +4,7 @@
 #define MOESAIC_REPORT_H
 
 #include <moesaic/evaluate.h>
+#include <moesaic/profile.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -48,6 +49,7 @@ typedef struct moesaic_compare_options {
     const char *html_path;
     moesaic_progress_callback *progress; /* in tokens evaluated */
     void *user;
+    const moesaic_cost_options *cost; /* region, prices and PUE of the costs, which come with the speeds; or NULL */
 } moesaic_compare_options;
 
 typedef struct moesaic_compare_result {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "cost.h"
 
 static struct option_texts text_args, gate_args, against_args;
 static const char *output, *json_output, *justify;
@@ -20,7 +20,8 @@ static const struct option_spec options[] = {
     {"justify", 0, OPTION_TEXT, "TEXT", "why the baseline is deployed all the same: recorded, and exit 0", &justify},
     {"window", 0, OPTION_INT, "N", "tokens evaluated together; 0: the models' maximum, at most 512", &window, 0, 1e9},
     {"tokens", 0, OPTION_INT, "N", "most tokens of each text; 0: all", &tokens, 0, 4e9},
-    {"speed", 0, OPTION_FLAG, NULL, "--no-speed leaves the speeds out", &speed},
+    {"speed", 0, OPTION_FLAG, NULL, "--no-speed leaves speeds and costs out", &speed},
+    CLI_COST_OPTIONS,
     {0}};
 
 /* What the models and texts are made into, for the library and then for the freeing. */
@@ -32,6 +33,7 @@ struct comparing {
     char name[OPTION_TEXTS_MAX][80];
     moesaic_gate gate[OPTION_TEXTS_MAX];
     char gate_name[OPTION_TEXTS_MAX][80];
+    moesaic_cost_options cost;
 };
 
 /* "NAME=REST" into name and rest. False without a name that fits. */
@@ -150,6 +152,7 @@ static void summary_print(const json_t *report, const moesaic_compare_result *r)
         speed_line("prompt tokens/s", speeds, "prompt_tok_s");
         speed_line("decode tokens/s", speeds, "decode_tok_s");
     }
+    cli_cost_print(report);
     printf("%-20s %14.3f %14.3f   %+.2f %%\n", "perplexity", r->base_perplexity, r->perplexity,
            100 * (r->perplexity / r->base_perplexity - 1));
     printf("KL divergence        %.5f mean, %.5f median, %.3f p99, %.3f p99.9 over %llu positions\n", r->kl_mean,
@@ -209,7 +212,8 @@ static int compare(struct comparing *c) {
                                                .json_path = json_output,
                                                .html_path = output,
                                                .progress = cli_progress_update,
-                                               .user = &progress};
+                                               .user = &progress,
+                                               .cost = &c->cost};
     cli_progress_begin(&progress, "compare", "tokens");
     bool failed = moesaic_compare(c->base.engine, c->optimized.engine, &compare_options, &result, &error) != MOESAIC_OK;
     cli_progress_end(&progress);
@@ -236,6 +240,8 @@ static int run(int count, const char *const *positional) {
     (void)count;
     int status = cli_kv(MOESAIC_KV_F32, &kv); /* the same cache for all: only the weights differ */
     if (!status)
+        status = cli_cost_options(&c->cost);
+    if (!status)
         status = gates_read(c);
     if (!status)
         status = texts_read(c);
@@ -253,7 +259,7 @@ static int run(int count, const char *const *positional) {
 
 const struct verb verb_compare = {"compare",
                                   "BASE OPTIMIZED --text [NAME=]FILE... [-o REPORT.html] [OPTIONS]",
-                                  "quality, tail, size and speed of an optimized model against its base",
+                                  "quality, tail, size, speed and cost of an optimized model against its base",
                                   options,
                                   2,
                                   2,

@@ -3,12 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "cost.h"
 
 static const char *output, *calib_path, *preset, *recipe_path, *drop, *masks, *prune, *quant, *compensate, *attention,
     *head, *budget;
 static int64_t calib_tokens, seed;
 static bool recover, resume, report = true;
+static moesaic_cost_options cost;
 
 static const struct option_spec options[] = {
     {"output", 'o', OPTION_TEXT, "OUT.moe", "the artifact to write", &output},
@@ -32,6 +33,7 @@ static const struct option_spec options[] = {
     {"recipe", 0, OPTION_TEXT, "FILE", "a JSON recipe over the preset; the options above win", &recipe_path},
     {"resume", 0, OPTION_FLAG, NULL, "go on from where an interrupted run stopped", &resume},
     {"report", 0, OPTION_FLAG, NULL, "--no-report leaves the comparison with the base out", &report},
+    CLI_COST_OPTIONS,
     {0}};
 
 /* The object under `key`, made when it is not there. */
@@ -226,12 +228,13 @@ static void summary_print(const moesaic_compress_result *r) {
     starved_print(r);
 }
 
-static void quality_print(const moesaic_compare_result *r, const char *name, const char *stem) {
+static void quality_print(const moesaic_compare_result *r, const json_t *document, const char *name,
+                          const char *stem) {
     printf(
-        "against the base on %llu %s tokens: KL %.5f (p99 %.3f), same first choice %.2f %%, perplexity %.3f to %.3f\n"
-        "report: %s.report.html, %s.report.json\n",
-        (unsigned long long)r->tokens, name, r->kl_mean, r->kl_p99, 100 * r->top1, r->base_perplexity, r->perplexity,
-        stem, stem);
+        "against the base on %llu %s tokens: KL %.5f (p99 %.3f), same first choice %.2f %%, perplexity %.3f to %.3f\n",
+        (unsigned long long)r->tokens, name, r->kl_mean, r->kl_p99, 100 * r->top1, r->base_perplexity, r->perplexity);
+    cli_cost_print(document);
+    printf("report: %s.report.html, %s.report.json\n", stem, stem);
 }
 
 /* ---- the comparison
@@ -304,16 +307,20 @@ static int compare(moesaic_model *model, const char *calib, size_t calib_bytes, 
                                                .json_path = c.json,
                                                .html_path = c.html,
                                                .progress = cli_progress_update,
-                                               .user = &progress};
+                                               .user = &progress,
+                                               .cost = &cost};
     cli_progress_begin(&progress, "compare", "tokens");
     bool failed = !status && moesaic_compare(c.base, c.optimized, &compare_options, &result, &error) != MOESAIC_OK;
     cli_progress_end(&progress);
     if (failed)
         status = cli_fail_output(&error);
-    if (!status && cli_common.json)
-        *ret_report = json_loadb(result.json, result.json_bytes, JSON_ALLOW_NUL, NULL);
-    else if (!status && !cli_common.quiet)
-        quality_print(&result, text.name, c.stem);
+    json_t *document = status ? NULL : json_loadb(result.json, result.json_bytes, JSON_ALLOW_NUL, NULL);
+    if (!status && !cli_common.json && !cli_common.quiet)
+        quality_print(&result, document, text.name, c.stem);
+    if (cli_common.json)
+        *ret_report = document;
+    else
+        json_decref(document);
     moesaic_free(result.json);
     comparing_close(&c);
     return status;
@@ -380,7 +387,9 @@ static int run(int count, const char *const *positional) {
     size_t calib_bytes = 0;
     if (!output || !calib_path)
         return cli_usage("compress: -o OUT.moe and --calib FILE are needed");
-    int status = recipe_text(&recipe);
+    int status = cli_cost_options(&cost);
+    if (!status)
+        status = recipe_text(&recipe);
     if (!status)
         status = cli_read_file(calib_path, &calib, &calib_bytes);
     if (!status && moesaic_model_open(count ? positional[0] : NULL, NULL, &model, &error))
