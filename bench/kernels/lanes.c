@@ -80,17 +80,24 @@ static void run_quantize_row(struct arena *a, const uint8_t *at) {
         a->sink = a->set->model->quantize(a->near + head * HEAD_DIM, HEAD_DIM, a->codes);
 }
 static void run_softmax(struct arena *a, const uint8_t *at) {
-    float max = 0.0f, sum = 0.0f;
+    static const size_t from[2] = {0}, to[2] = {KV_BLOCK_TOKENS, KV_BLOCK_TOKENS};
+    float max[2] = {0}, sum[2] = {0}, rescale[2];
     (void)at;
-    memcpy(a->score, a->row, KV_BLOCK_TOKENS * sizeof(float));
-    a->sink = a->set->model->softmax(a->score, 0, KV_BLOCK_TOKENS, &max, &sum);
+    memcpy(a->score, a->row, 2 * KV_BLOCK_TOKENS * sizeof(float));
+    a->set->model->softmax(a->score, 2, from, to, max, sum, rescale);
+    a->sink = sum[0] + sum[1];
+}
+/* Far runs of keys or values lie one behind the other. */
+static size_t run_bytes(const struct arena *a) {
+    return kv_row_bytes(a->type, HEAD_DIM) * KV_BLOCK_TOKENS;
 }
 static void run_scores(struct arena *a, const uint8_t *at) {
-    a->set->model->scores[a->type](a->query, HEAD_DIM, a->queries, at, HEAD_DIM, 0, KV_BLOCK_TOKENS / 16, 0.1f,
-                                   a->score);
+    a->set->model->scores[a->type](a->query, HEAD_DIM, a->queries, at, at + run_bytes(a), HEAD_DIM, 0,
+                                   KV_BLOCK_TOKENS / 16, 0.1f, a->score);
 }
 static void run_values(struct arena *a, const uint8_t *at) {
-    a->set->model->values[a->type](a->score, a->queries, at, 0, KV_BLOCK_TOKENS, HEAD_DIM, a->query, HEAD_DIM);
+    a->set->model->values[a->type](a->score, a->queries, at, at + run_bytes(a), 0, KV_BLOCK_TOKENS, HEAD_DIM, a->query,
+                                   HEAD_DIM);
 }
 
 /* Bytes and floating-point operations of a call; an exponential counts as 20. */
@@ -104,7 +111,7 @@ static const struct bench_case near_cases[] = {
     {"model.scale_gain", run_scale_gain, 12 * ROW, 2 * ROW},
     {"model.rotate", run_rotate, 12 * HEAD_DIM, 3 * HEAD_DIM},
     {"model.quantize", run_quantize_row, 5 * ROW, 3 * ROW},
-    {"model.softmax", run_softmax, 8 * KV_BLOCK_TOKENS, 22 * KV_BLOCK_TOKENS},
+    {"model.softmax", run_softmax, 16 * KV_BLOCK_TOKENS, 44 * KV_BLOCK_TOKENS},
     {"experts.gated", run_gated, 12 * ROW, 24 * ROW},
     {"experts.combine", run_combine, 4 * (EXPERTS_CHOSEN + 2) * ROW, 2 * EXPERTS_CHOSEN * ROW},
     {"router.choose", run_choose, 8 * EXPERTS, 22 * EXPERTS},
@@ -167,7 +174,7 @@ static void bench_set(struct arena *a, const char *slot, unsigned repeats) {
             measure(a, &near_cases[i], false, repeats);
     for (a->type = KV_F32; a->type < KV_TYPES; a->type++)
         for (a->queries = 1; a->queries <= ATTENTION_TILE_ROWS; a->queries *= 4) {
-            size_t bytes = kv_row_bytes(a->type, HEAD_DIM) * KV_BLOCK_TOKENS;
+            size_t bytes = run_bytes(a);
             size_t flops = 2 * HEAD_DIM * KV_BLOCK_TOKENS * a->queries;
             if (wanted(slot, "model.scores"))
                 measure(a, &(struct bench_case){"model.scores", run_scores, bytes, flops}, true, repeats);

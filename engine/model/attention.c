@@ -152,6 +152,7 @@ struct tile {
     size_t rows;
     size_t row[ATTENTION_TILE_ROWS], head[ATTENTION_TILE_ROWS]; /* of the step, of the model */
     size_t low[ATTENTION_TILE_ROWS], high[ATTENTION_TILE_ROWS]; /* positions attended: [low, high) */
+    size_t end;                                                 /* of all that its task attends */
     float part_max[ATTENTION_TILE_ROWS], part_sum[ATTENTION_TILE_ROWS];
     float total_max[ATTENTION_TILE_ROWS], total_sum[ATTENTION_TILE_ROWS];
 };
@@ -173,55 +174,73 @@ static void tile_init(const struct forward *f, struct forward_worker *w, const s
         tile->low[i] = window && tile->high[i] > window ? tile->high[i] - window : 0;
         load_query(f, w, weights, tile->row[i], tile->head[i], w->query + i * f->head_width);
     }
+    tile->end = smaller(tile->high[tile->rows - 1], (size_t)task->segment_end * ATTENTION_SEGMENT_TOKENS);
 }
 
-/* acc += p V of `rows` rows from row `i` on, over the columns [from, to) of one block. */
-static void add_columns(const struct forward *f, struct forward_worker *w, const struct tile *tile, const void *values,
-                        size_t i, size_t rows, size_t from, size_t to) {
-    size_t width = f->head_width;
-    if (from < to)
-        f->kernels->values[tile->cache->shape.type](w->score + i * KV_BLOCK_TOKENS, rows, values, from, to, width,
-                                                    w->part + i * width, width);
-}
-
-/* The same for the rows [first, last), of which row i sees the columns [from[i], to[i]), both ascending in i: what all
- * see is done together, what is left by each row alone; every row adds its columns in ascending order. */
-static void add_values(const struct forward *f, struct forward_worker *w, const struct tile *tile, const void *values,
-                       size_t first, size_t last, const size_t *from, const size_t *to) {
-    size_t common_from = from[last - 1], common_to = to[first];
-    if (common_from >= common_to)
-        common_from = common_to = KV_BLOCK_TOKENS;
-    for (size_t i = first; i < last; i++)
-        add_columns(f, w, tile, values, i, 1, from[i], smaller(common_from, to[i]));
-    add_columns(f, w, tile, values, first, last - first, common_from, common_to);
-    for (size_t i = first; i < last; i++)
-        add_columns(f, w, tile, values, i, 1, common_to, to[i]);
-}
-
-static void attend_block(const struct forward *f, struct forward_worker *w, struct tile *tile, size_t block) {
-    size_t base = block * KV_BLOCK_TOKENS, first = 0, last = tile->rows, width = f->head_width;
+/* A block as a tile sees it: row i of [first, last) the columns [from[i], to[i]), both ascending in i. */
+struct tile_block {
+    const void *keys, *values, *next; /* next: the keys that are read after these values */
+    size_t first, last;
     size_t from[ATTENTION_TILE_ROWS], to[ATTENTION_TILE_ROWS];
+};
+
+/* acc += p V of the rows [first, last) over the columns of [from, to) that each sees: together over what all see, by
+ * halves of the rows over what lies before and behind it. Every row adds its columns in ascending order. */
+static void add_values(const struct forward *f, struct forward_worker *w, const struct tile *tile,
+                       const struct tile_block *block, size_t first, size_t last, size_t from, size_t to) {
+    if (from >= to)
+        return;
+    size_t middle = (first + last) / 2, width = f->head_width;
+    size_t common_from = smaller(larger(from, block->from[last - 1]), to);
+    size_t common_to = larger(common_from, smaller(to, block->to[first]));
+    if (middle > first) {
+        add_values(f, w, tile, block, first, middle, from, common_from);
+        add_values(f, w, tile, block, middle, last, from, common_from);
+    }
+    if (common_from < common_to)
+        f->kernels->values[tile->cache->shape.type](w->score + first * KV_BLOCK_TOKENS, last - first, block->values,
+                                                    block->next, common_from, common_to, width, w->part + first * width,
+                                                    width);
+    if (middle > first) {
+        add_values(f, w, tile, block, first, middle, common_to, to);
+        add_values(f, w, tile, block, middle, last, common_to, to);
+    }
+}
+
+/* The rows of the tile that see something of a block, and what; false where none does. */
+static bool block_open(const struct tile *tile, size_t index, struct tile_block *ret) {
+    size_t base = index * KV_BLOCK_TOKENS, after = base + KV_BLOCK_TOKENS, first = 0, last = tile->rows;
     while (first < last && tile->high[first] <= base)
         first++;
-    while (last > first && tile->low[last - 1] >= base + KV_BLOCK_TOKENS)
+    while (last > first && tile->low[last - 1] >= after)
         last--;
-    if (first == last)
+    ret->first = first;
+    ret->last = last;
+    for (size_t i = first; i < last; i++) {
+        ret->from[i] = larger(tile->low[i], base) - base;
+        ret->to[i] = smaller(tile->high[i] - base, KV_BLOCK_TOKENS);
+    }
+    ret->keys = kv_cache_keys(tile->cache, index, tile->layer, tile->kv_head);
+    ret->values = kv_cache_values(tile->cache, index, tile->layer, tile->kv_head);
+    ret->next = after < tile->end ? kv_cache_keys(tile->cache, index + 1, tile->layer, tile->kv_head) : ret->values;
+    return first < last;
+}
+
+static void attend_block(const struct forward *f, struct forward_worker *w, struct tile *tile, size_t index) {
+    struct tile_block block;
+    if (!block_open(tile, index, &block))
         return;
-    for (size_t i = first; i < last; i++) {
-        from[i] = larger(tile->low[i], base) - base;
-        to[i] = smaller(tile->high[i] - base, KV_BLOCK_TOKENS);
-    }
-    f->kernels->scores[tile->cache->shape.type](
-        w->query + first * width, width, last - first,
-        kv_cache_keys(tile->cache, block, tile->layer, tile->kv_head), f->config->head_dim, from[first] / 16,
-        (to[last - 1] + 15) / 16, f->score_scale, w->score + first * KV_BLOCK_TOKENS);
-    for (size_t i = first; i < last; i++) {
-        float rescale = f->kernels->softmax(w->score + i * KV_BLOCK_TOKENS, from[i], to[i], &tile->part_max[i],
-                                            &tile->part_sum[i]);
-        if (rescale != 1.0f)
-            f->kernels->scale(w->part + i * width, rescale, width);
-    }
-    add_values(f, w, tile, kv_cache_values(tile->cache, block, tile->layer, tile->kv_head), first, last, from, to);
+    size_t width = f->head_width, first = block.first, last = block.last;
+    float *score = w->score + first * KV_BLOCK_TOKENS, rescale[ATTENTION_TILE_ROWS];
+    f->kernels->scores[tile->cache->shape.type](w->query + first * width, width, last - first, block.keys, block.values,
+                                                f->config->head_dim, block.from[first] / 16,
+                                                (block.to[last - 1] + 15) / 16, f->score_scale, score);
+    f->kernels->softmax(score, last - first, block.from + first, block.to + first, tile->part_max + first,
+                        tile->part_sum + first, rescale);
+    for (size_t i = first; i < last; i++)
+        if (rescale[i - first] != 1.0f)
+            f->kernels->scale(w->part + i * width, rescale[i - first], width);
+    add_values(f, w, tile, &block, first, last, block.from[first], block.to[last - 1]);
 }
 
 static bool sees(const struct tile *tile, size_t i, size_t segment) {

@@ -75,8 +75,8 @@ LANES_INLINE float lanes_largest(lanes v) {
     b = _mm_max_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
 }
-/* Rows x columns of lanes that a product keeps in registers. */
-enum { LANES_TILE_ROWS = 4, LANES_TILE_COLS = 4 };
+/* Most rows of a register tile, and sums (rows times columns of lanes). */
+enum { LANES_TILE_ROWS = 4, LANES_TILE_SUMS = 16 };
 
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(LANES_SCALAR)
 
@@ -108,9 +108,8 @@ LANES_INLINE void lanes_store_f16(uint16_t *p, lanes v) {
     _mm_storeu_si128((__m128i *)(void *)(p + 8), _mm256_cvtps_ph(v.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 LANES_INLINE lanes lanes_load_i8(const int8_t *p) {
-    __m128i codes = _mm_loadu_si128((const __m128i *)(const void *)p);
-    return (lanes){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)),
-                   _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8)))};
+    return (lanes){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p))),
+                   _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p + 8))))};
 }
 LANES_INLINE void lanes_store_i8(int8_t *p, lanes v) {
     __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi));
@@ -169,7 +168,7 @@ LANES_INLINE float lanes_largest(lanes v) {
     b = _mm_max_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
 }
-enum { LANES_TILE_ROWS = 2, LANES_TILE_COLS = 2 };
+enum { LANES_TILE_ROWS = 4, LANES_TILE_SUMS = 4 };
 
 #else /* plain C: the definition */
 
@@ -257,7 +256,7 @@ LANES_INLINE float lanes_largest(lanes v) {
             v.x[i] = v.x[i] > v.x[i + half] ? v.x[i] : v.x[i + half];
     return v.x[0];
 }
-enum { LANES_TILE_ROWS = 1, LANES_TILE_COLS = 1 };
+enum { LANES_TILE_ROWS = 1, LANES_TILE_SUMS = 1 };
 
 #endif
 

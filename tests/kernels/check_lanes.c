@@ -160,9 +160,9 @@ static bool attention_case(const struct kernel_entry *label, const struct lanes_
             out[i][k] = (float)(k % 31) - 15;
         const struct model_kernels *kernels = (i ? set : &plain)->model;
         if (scores)
-            kernels->scores[type](in, inputs, rows, run.data, dim, begin, end, 0.125f, out[i]);
+            kernels->scores[type](in, inputs, rows, run.data, run.data, dim, begin, end, 0.125f, out[i]);
         else
-            kernels->values[type](in, rows, run.data, begin, end, width, out[i], width);
+            kernels->values[type](in, rows, run.data, run.data, begin, end, width, out[i], width);
     }
     char what[80];
     snprintf(what, sizeof what, "type %d, %zu rows of %zu, [%zu, %zu)", (int)type, rows, dim, begin, end);
@@ -173,33 +173,37 @@ static bool attention_case(const struct kernel_entry *label, const struct lanes_
     return same;
 }
 
+/* Rows of scores: the block's softmax, then its use as parts of a sum and as values to be scaled. */
 static bool softmax_case(const struct kernel_entry *label, const struct lanes_set *set, struct check_random *random) {
-    size_t begin = check_random_below(random, 64), end = begin + 1 + check_random_below(random, 64 - begin);
-    bool first = check_random_below(random, 4) == 0;
+    size_t rows = 1 + check_random_below(random, ATTENTION_TILE_ROWS), count = rows * KV_BLOCK_TOKENS;
+    size_t from[ATTENTION_TILE_ROWS], to[ATTENTION_TILE_ROWS];
     struct guarded memory[4];
-    float *values[4], results[2][5];
+    float *values[4], max[2][ATTENTION_TILE_ROWS], sum[2][ATTENTION_TILE_ROWS], rescale[2][ATTENTION_TILE_ROWS];
     for (int i = 0; i < 4; i++)
-        values[i] = guarded_floats(&memory[i], KV_BLOCK_TOKENS);
-    for (size_t k = 0; k < KV_BLOCK_TOKENS; k++) {
-        values[0][k] = values[1][k] = 20 * check_random_float(random);
+        values[i] = guarded_floats(&memory[i], count);
+    for (size_t k = 0; k < count; k++) {
+        values[0][k] = values[1][k] = check_random_below(random, 500) ? 20 * check_random_float(random) : NAN;
         values[2][k] = values[3][k] = check_random_float(random);
+    }
+    for (size_t r = 0; r < rows; r++) {
+        bool whole = check_random_below(random, 2), first = check_random_below(random, 4) == 0;
+        from[r] = whole ? 0 : check_random_below(random, KV_BLOCK_TOKENS);
+        to[r] = whole ? KV_BLOCK_TOKENS : from[r] + 1 + check_random_below(random, KV_BLOCK_TOKENS - from[r]);
+        max[0][r] = max[1][r] = first ? -INFINITY : 1.5f;
+        sum[0][r] = sum[1][r] = first ? 0.0f : 3.0f;
     }
     for (int i = 0; i < 2; i++) {
         const struct model_kernels *kernels = (i ? set : &plain)->model;
-        float max = first ? -INFINITY : 1.5f, sum = first ? 0.0f : 3.0f;
-        results[i][0] = kernels->softmax(values[i], begin, end, &max, &sum);
-        results[i][1] = max;
-        results[i][2] = sum;
-        kernels->join(values[2 + i], &max, &sum, values[i], 0.5f, 7.0f, KV_BLOCK_TOKENS);
+        kernels->softmax(values[i], rows, from, to, max[i], sum[i], rescale[i]);
+        kernels->join(values[2 + i], &max[i][0], &sum[i][0], values[i], 0.5f, 7.0f, KV_BLOCK_TOKENS);
         kernels->scale(values[2 + i], 0.3f, KV_BLOCK_TOKENS);
-        results[i][3] = max;
-        results[i][4] = sum;
     }
     char what[40];
-    snprintf(what, sizeof what, "[%zu, %zu)", begin, end);
-    bool same = check_floats(label, what, values[0], values[1], KV_BLOCK_TOKENS) &&
-                check_floats(label, what, values[2], values[3], KV_BLOCK_TOKENS) &&
-                check_floats(label, what, results[0], results[1], 5);
+    snprintf(what, sizeof what, "%zu rows, first [%zu, %zu)", rows, from[0], to[0]);
+    bool same = check_floats(label, what, values[0], values[1], count) &&
+                check_floats(label, what, values[2], values[3], count) &&
+                check_floats(label, what, max[0], max[1], rows) && check_floats(label, what, sum[0], sum[1], rows) &&
+                check_floats(label, what, rescale[0], rescale[1], rows);
     for (int i = 0; i < 4; i++)
         guarded_free(&memory[i]);
     return same;

@@ -96,143 +96,247 @@ static void scale(float *x, float factor, size_t count) {
 
 /* ---- attention -------------------------------------------------------------------------------------------------- */
 
-static inline lanes load_f32(const void *base, size_t at) { return lanes_load((const float *)base + at); }
-static inline lanes load_f16(const void *base, size_t at) { return lanes_load_f16((const uint16_t *)base + at); }
-static inline lanes load_int8(const void *base, size_t at) { return lanes_load_i8((const int8_t *)base + at); }
-
-/* What scores, and weights of values, are multiplied by beside the numbers stored: the scales of the tokens. */
-static inline lanes factors_f32(const void *run, size_t width, size_t at, float factor) {
-    (void)run, (void)width, (void)at;
-    return lanes_set(factor);
-}
-#define factors_f16 factors_f32
-static inline lanes factors_int8(const void *run, size_t width, size_t at, float factor) {
-    return lanes_mul(lanes_set(factor), lanes_load(kv_scales(run, width) + at));
-}
-static inline float weight_f32(const void *run, size_t width, size_t at, float weight) {
-    (void)run, (void)width, (void)at;
-    return weight;
-}
-#define weight_f16 weight_f32
-static inline float weight_int8(const void *run, size_t width, size_t at, float weight) {
-    return weight * kv_scales(run, width)[at];
+/* Below, a function with `type`, `rows` and `cols` is inlined where they are constants: one register tile each. */
+LANES_INLINE size_t element_bytes(kv_type type) {
+    return type == KV_F32 ? 4 : type == KV_F16 ? 2 : 1;
 }
 
-/* One register tile of scores: `rows` x `cols` vectors, both constants where this is inlined. */
-#define SCORES_TILE(type, rows, cols)                                                                                  \
+LANES_INLINE lanes load_elements(kv_type type, const void *run, size_t at) {
+    return type == KV_F32   ? lanes_load((const float *)run + at)
+           : type == KV_F16 ? lanes_load_f16((const uint16_t *)run + at)
+                            : lanes_load_i8((const int8_t *)run + at);
+}
+
+/* The run that is read next. Each tile asks for as many of its bytes as it reads itself, in step with its own reading
+ * and shared by the groups of rows that all read the same, so that memory and arithmetic both keep busy. */
+struct run_ahead {
+    const uint8_t *at;
+    size_t groups;
+};
+
+/* In one iteration of a tile that reads `bytes` in each. */
+LANES_INLINE void ahead_fetch(const struct run_ahead *ahead, size_t iteration, size_t bytes) {
+    const uint8_t *at = ahead->at + iteration * (bytes / ahead->groups);
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(at + i);
+}
+
+LANES_INLINE void ahead_move(struct run_ahead *ahead, size_t iterations, size_t bytes) {
+    ahead->at += iterations * (bytes / ahead->groups);
+}
+
+/* Groups of rows that `rows` fall into, as even as can be. */
+static inline size_t row_groups(size_t rows) {
+    return (rows + LANES_TILE_ROWS - 1) / LANES_TILE_ROWS;
+}
+static inline size_t group_rows(size_t left) {
+    return (left + row_groups(left) - 1) / row_groups(left);
+}
+
+/* Calls tile(work, type, n) with n as a constant, 1 to LANES_TILE_ROWS. */
+#define EACH_TILE_ROWS(n, tile, work, type)                                                                            \
     do {                                                                                                               \
-        lanes sum[rows][cols];                                                                                         \
-        for (int r = 0; r < rows; r++)                                                                                 \
-            for (int c = 0; c < cols; c++)                                                                             \
-                sum[r][c] = lanes_set(0.0f);                                                                           \
-        for (size_t d = 0; d < head_dim; d++) {                                                                        \
-            lanes key[cols];                                                                                           \
-            for (int c = 0; c < cols; c++)                                                                             \
-                key[c] = load_##type(keys, d * KV_BLOCK_TOKENS + (col + (size_t)c) * LANES);                           \
-            for (int r = 0; r < rows; r++) {                                                                           \
-                lanes query = lanes_set(q[(row + (size_t)r) * q_stride + d]);                                          \
-                for (int c = 0; c < cols; c++)                                                                         \
-                    sum[r][c] = lanes_fma(query, key[c], sum[r][c]);                                                   \
-            }                                                                                                          \
-        }                                                                                                              \
-        for (int r = 0; r < rows; r++)                                                                                 \
-            for (int c = 0; c < cols; c++)                                                                             \
-                lanes_store(s + (row + (size_t)r) * KV_BLOCK_TOKENS + (col + (size_t)c) * LANES,                       \
-                            lanes_mul(sum[r][c], factors_##type(keys, width, (col + (size_t)c) * LANES, factor)));     \
+        if (LANES_TILE_ROWS >= 4 && n == 4)                                                                            \
+            tile(work, type, 4);                                                                                       \
+        else if (LANES_TILE_ROWS >= 3 && n == 3)                                                                       \
+            tile(work, type, 3);                                                                                       \
+        else if (LANES_TILE_ROWS >= 2 && n == 2)                                                                       \
+            tile(work, type, 2);                                                                                       \
+        else                                                                                                           \
+            tile(work, type, 1);                                                                                       \
     } while (0)
 
-#define SCORES(type)                                                                                                   \
-    static void scores_##type(const float *q, size_t q_stride, size_t rows, const void *keys, size_t head_dim,         \
-                              size_t col_begin, size_t col_end, float factor, float *s) {                              \
-        const size_t width = (head_dim + LANES - 1) / LANES * LANES;                                                   \
-        (void)width;                                                                                                   \
-        size_t row = 0;                                                                                                \
-        for (; row + LANES_TILE_ROWS <= rows; row += LANES_TILE_ROWS) {                                                \
-            size_t col = col_begin;                                                                                    \
-            for (; col + LANES_TILE_COLS <= col_end; col += LANES_TILE_COLS)                                           \
-                SCORES_TILE(type, LANES_TILE_ROWS, LANES_TILE_COLS);                                                   \
-            for (; col < col_end; col++)                                                                               \
-                SCORES_TILE(type, LANES_TILE_ROWS, 1);                                                                 \
-        }                                                                                                              \
-        for (; row < rows; row++) {                                                                                    \
-            size_t col = col_begin;                                                                                    \
-            for (; col + LANES_TILE_COLS <= col_end; col += LANES_TILE_COLS)                                           \
-                SCORES_TILE(type, 1, LANES_TILE_COLS);                                                                 \
-            for (; col < col_end; col++)                                                                               \
-                SCORES_TILE(type, 1, 1);                                                                               \
-        }                                                                                                              \
-    }
-SCORES(f32)
-SCORES(f16)
-SCORES(int8)
+/* KV_INT8: the scales behind the next run. */
+static inline void ahead_scales(const void *next, size_t width) {
+    for (size_t t = 0; t < KV_BLOCK_TOKENS; t += LANES)
+        __builtin_prefetch(kv_scales(next, width) + t);
+}
 
-static float softmax(float *s, size_t begin, size_t end, float *io_max, float *io_sum) {
-    const lanes lowest = lanes_set(-INFINITY), zero = lanes_set(0.0f);
-    size_t first = begin / LANES, last = (end + LANES - 1) / LANES;
-    lanes largest = lowest, sum = zero;
-    for (size_t c = first; c < last; c++) {
-        size_t from = c == first ? begin % LANES : 0, to = c + 1 == last ? end - c * LANES : LANES;
-        largest = lanes_max(largest, lanes_keep(lanes_load(s + c * LANES), from, to, lowest));
+enum { BLOCK_COLS = KV_BLOCK_TOKENS / LANES, VALUES_COLS = 8 };
+
+struct scores_work {
+    const float *q;
+    size_t q_stride, head_dim, col_begin, col_end;
+    const void *keys;
+    float factor;
+    float *s;
+    struct run_ahead ahead;
+};
+
+LANES_INLINE void scores_tile(struct scores_work *work, kv_type type, size_t rows, size_t cols, size_t col) {
+    lanes sum[LANES_TILE_ROWS][BLOCK_COLS];
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < cols; c++)
+            sum[r][c] = lanes_set(0.0f);
+    for (size_t d = 0; d < work->head_dim; d++) {
+        lanes key[BLOCK_COLS];
+        ahead_fetch(&work->ahead, d, cols * LANES * element_bytes(type));
+        for (size_t c = 0; c < cols; c++)
+            key[c] = load_elements(type, work->keys, d * KV_BLOCK_TOKENS + (col + c) * LANES);
+        for (size_t r = 0; r < rows; r++) {
+            lanes query = lanes_set(work->q[r * work->q_stride + d]);
+            for (size_t c = 0; c < cols; c++)
+                sum[r][c] = lanes_fma(query, key[c], sum[r][c]);
+        }
     }
-    float before = *io_max, block = lanes_largest(largest), after = block > before ? block : before;
-    for (size_t c = first; c < last; c++) {
-        size_t from = c == first ? begin % LANES : 0, to = c + 1 == last ? end - c * LANES : LANES;
-        lanes p = lanes_keep(lanes_exp(lanes_sub(lanes_load(s + c * LANES), lanes_set(after))), from, to, zero);
+    ahead_move(&work->ahead, work->head_dim, cols * LANES * element_bytes(type));
+    for (size_t c = 0; c < cols; c++) {
+        size_t at = (col + c) * LANES, width = (work->head_dim + LANES - 1) / LANES * LANES;
+        lanes factor = lanes_set(work->factor);
+        if (type == KV_INT8)
+            factor = lanes_mul(factor, lanes_load(kv_scales(work->keys, width) + at));
+        for (size_t r = 0; r < rows; r++)
+            lanes_store(work->s + r * KV_BLOCK_TOKENS + at, lanes_mul(sum[r][c], factor));
+    }
+}
+
+LANES_INLINE void scores_rows(struct scores_work *work, kv_type type, size_t rows) {
+    size_t col = work->col_begin;
+    for (; rows * 4 <= LANES_TILE_SUMS && col + 4 <= work->col_end; col += 4)
+        scores_tile(work, type, rows, 4, col);
+    for (; rows * 2 <= LANES_TILE_SUMS && col + 2 <= work->col_end; col += 2)
+        scores_tile(work, type, rows, 2, col);
+    for (; col < work->col_end; col++)
+        scores_tile(work, type, rows, 1, col);
+}
+
+#define SCORES(type, TYPE)                                                                                             \
+    static void scores_##type(const float *q, size_t q_stride, size_t rows, const void *keys, const void *next,        \
+                              size_t head_dim, size_t col_begin, size_t col_end, float factor, float *s) {             \
+        struct scores_work work = {                                                                                    \
+            q, q_stride, head_dim, col_begin, col_end, keys, factor, s, {next, row_groups(rows)}};                     \
+        if (TYPE == KV_INT8)                                                                                           \
+            ahead_scales(next, (head_dim + LANES - 1) / LANES * LANES);                                                \
+        for (size_t row = 0, n; row < rows; row += n) {                                                                \
+            n = group_rows(rows - row);                                                                                \
+            EACH_TILE_ROWS(n, scores_rows, &work, TYPE);                                                               \
+            work.q += n * q_stride;                                                                                    \
+            work.s += n * KV_BLOCK_TOKENS;                                                                             \
+        }                                                                                                              \
+    }
+SCORES(f32, KV_F32)
+SCORES(f16, KV_F16)
+SCORES(int8, KV_INT8)
+
+/* The columns [from, to) of a row's vector c are seen. */
+static inline lanes seen(lanes v, size_t c, size_t from, size_t to, lanes fill) {
+    size_t first = c * LANES;
+    return lanes_keep(v, from > first ? from - first : 0, to < first + LANES ? to - first : LANES, fill);
+}
+
+LANES_INLINE float largest_score(const float *s, size_t from, size_t to) {
+    const lanes lowest = lanes_set(-INFINITY);
+    lanes largest = lowest;
+    if (to - from == KV_BLOCK_TOKENS)
+        for (size_t c = 0; c < BLOCK_COLS; c++)
+            largest = lanes_max(largest, lanes_load(s + c * LANES));
+    else
+        for (size_t c = from / LANES; c * LANES < to; c++)
+            largest = lanes_max(largest, seen(lanes_load(s + c * LANES), c, from, to, lowest));
+    return lanes_largest(largest);
+}
+
+/* Leaves e^(s - max) in place, 0 where it is not seen; returns the sum. */
+LANES_INLINE float exponentials(float *s, size_t from, size_t to, float max) {
+    const lanes zero = lanes_set(0.0f), most = lanes_set(max);
+    lanes sum = zero;
+    for (size_t c = from / LANES; c * LANES < to; c++) {
+        lanes p = lanes_exp(lanes_sub(lanes_load(s + c * LANES), most));
+        if (to - from < KV_BLOCK_TOKENS)
+            p = seen(p, c, from, to, zero);
         lanes_store(s + c * LANES, p);
         sum = lanes_add(sum, p);
     }
-    float part[LANES];
-    lanes_store(part, lanes_exp(lanes_set(before - after)));
-    float rescale = part[0], kept = *io_sum * rescale;
-    *io_sum = kept + lanes_sum(sum);
-    *io_max = after;
-    return rescale;
+    return lanes_sum(sum);
 }
 
-#define VALUES_TILE(type, rows, cols)                                                                                  \
-    do {                                                                                                               \
-        lanes sum[rows][cols];                                                                                         \
-        for (int r = 0; r < rows; r++)                                                                                 \
-            for (int c = 0; c < cols; c++)                                                                             \
-                sum[r][c] = lanes_load(acc + (row + (size_t)r) * acc_stride + d + (size_t)c * LANES);                  \
-        for (size_t t = begin; t < end; t++) {                                                                         \
-            lanes value[cols];                                                                                         \
-            for (int c = 0; c < cols; c++)                                                                             \
-                value[c] = load_##type(v, t * width + d + (size_t)c * LANES);                                          \
-            for (int r = 0; r < rows; r++) {                                                                           \
-                lanes weight = lanes_set(weight_##type(v, width, t, p[(row + (size_t)r) * KV_BLOCK_TOKENS + t]));      \
-                for (int c = 0; c < cols; c++)                                                                         \
-                    sum[r][c] = lanes_fma(weight, value[c], sum[r][c]);                                                \
-            }                                                                                                          \
-        }                                                                                                              \
-        for (int r = 0; r < rows; r++)                                                                                 \
-            for (int c = 0; c < cols; c++)                                                                             \
-                lanes_store(acc + (row + (size_t)r) * acc_stride + d + (size_t)c * LANES, sum[r][c]);                  \
-    } while (0)
+static void softmax(float *s, size_t rows, const size_t *from, const size_t *to, float *io_max, float *io_sum,
+                    float *ret_rescale) {
+    float after[LANES];
+    for (size_t r = 0; r < rows; r++) {
+        float block = largest_score(s + r * KV_BLOCK_TOKENS, from[r], to[r]);
+        after[r] = block > io_max[r] ? block : io_max[r];
+    }
+    lanes change = lanes_sub(lanes_load_n(io_max, rows), lanes_load_n(after, rows));
+    lanes_store_n(ret_rescale, lanes_exp(change), rows);
+    for (size_t r = 0; r < rows; r++) {
+        float kept = io_sum[r] * ret_rescale[r];
+        io_sum[r] = kept + exponentials(s + r * KV_BLOCK_TOKENS, from[r], to[r], after[r]);
+        io_max[r] = after[r];
+    }
+}
 
-#define VALUES(type)                                                                                                   \
-    static void values_##type(const float *p, size_t rows, const void *v, size_t begin, size_t end, size_t width,      \
-                              float *acc, size_t acc_stride) {                                                         \
-        enum { WIDE = LANES_TILE_COLS * LANES };                                                                       \
-        size_t row = 0;                                                                                                \
-        for (; row + LANES_TILE_ROWS <= rows; row += LANES_TILE_ROWS) {                                                \
-            size_t d = 0;                                                                                              \
-            for (; d + WIDE <= width; d += WIDE)                                                                       \
-                VALUES_TILE(type, LANES_TILE_ROWS, LANES_TILE_COLS);                                                   \
-            for (; d < width; d += LANES)                                                                              \
-                VALUES_TILE(type, LANES_TILE_ROWS, 1);                                                                 \
+struct values_work {
+    const float *p;
+    const void *values;
+    size_t begin, end, width;
+    float *acc;
+    size_t acc_stride;
+    struct run_ahead ahead;
+};
+
+LANES_INLINE void values_tile(struct values_work *work, kv_type type, size_t rows, size_t cols, size_t d) {
+    lanes sum[LANES_TILE_ROWS][VALUES_COLS];
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < cols; c++)
+            sum[r][c] = lanes_load(work->acc + r * work->acc_stride + d + c * LANES);
+    for (size_t t = work->begin; t < work->end; t++) {
+        lanes value[VALUES_COLS];
+        ahead_fetch(&work->ahead, t - work->begin, cols * LANES * element_bytes(type));
+        for (size_t c = 0; c < cols; c++)
+            value[c] = load_elements(type, work->values, t * work->width + d + c * LANES);
+        for (size_t r = 0; r < rows; r++) {
+            lanes weight = lanes_set(work->p[r * KV_BLOCK_TOKENS + t]);
+            for (size_t c = 0; c < cols; c++)
+                sum[r][c] = lanes_fma(weight, value[c], sum[r][c]);
+        }
+    }
+    ahead_move(&work->ahead, work->end - work->begin, cols * LANES * element_bytes(type));
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < cols; c++)
+            lanes_store(work->acc + r * work->acc_stride + d + c * LANES, sum[r][c]);
+}
+
+LANES_INLINE void values_rows(struct values_work *work, kv_type type, size_t rows) {
+    size_t d = 0;
+    for (; rows * 8 <= LANES_TILE_SUMS && d + 8 * LANES <= work->width; d += 8 * LANES)
+        values_tile(work, type, rows, 8, d);
+    for (; rows * 4 <= LANES_TILE_SUMS && d + 4 * LANES <= work->width; d += 4 * LANES)
+        values_tile(work, type, rows, 4, d);
+    for (; rows * 2 <= LANES_TILE_SUMS && d + 2 * LANES <= work->width; d += 2 * LANES)
+        values_tile(work, type, rows, 2, d);
+    for (; d < work->width; d += LANES)
+        values_tile(work, type, rows, 1, d);
+}
+
+/* KV_INT8: the weights p [rows, 64] times the tokens' scales. */
+static const float *scale_weights(const float *p, size_t rows, const float *scales, float *out) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t t = 0; t < KV_BLOCK_TOKENS; t += LANES)
+            lanes_store(out + r * KV_BLOCK_TOKENS + t,
+                        lanes_mul(lanes_load(p + r * KV_BLOCK_TOKENS + t), lanes_load(scales + t)));
+    return out;
+}
+
+#define VALUES(type, TYPE)                                                                                             \
+    static void values_##type(const float *p, size_t rows, const void *values, const void *next, size_t begin,         \
+                              size_t end, size_t width, float *acc, size_t acc_stride) {                               \
+        float scaled[TYPE == KV_INT8 ? ATTENTION_TILE_ROWS * KV_BLOCK_TOKENS : 1];                                     \
+        if (TYPE == KV_INT8) {                                                                                         \
+            p = scale_weights(p, rows, kv_scales(values, width), scaled);                                              \
+            ahead_scales(next, width);                                                                                 \
         }                                                                                                              \
-        for (; row < rows; row++) {                                                                                    \
-            size_t d = 0;                                                                                              \
-            for (; d + WIDE <= width; d += WIDE)                                                                       \
-                VALUES_TILE(type, 1, LANES_TILE_COLS);                                                                 \
-            for (; d < width; d += LANES)                                                                              \
-                VALUES_TILE(type, 1, 1);                                                                               \
+        struct values_work work = {p, values, begin, end, width, acc, acc_stride, {next, row_groups(rows)}};           \
+        for (size_t row = 0, n; row < rows; row += n) {                                                                \
+            n = group_rows(rows - row);                                                                                \
+            EACH_TILE_ROWS(n, values_rows, &work, TYPE);                                                               \
+            work.p += n * KV_BLOCK_TOKENS;                                                                             \
+            work.acc += n * acc_stride;                                                                                \
         }                                                                                                              \
     }
-VALUES(f32)
-VALUES(f16)
-VALUES(int8)
+VALUES(f32, KV_F32)
+VALUES(f16, KV_F16)
+VALUES(int8, KV_INT8)
 
 static void join(float *acc, float *io_max, float *io_sum, const float *part, float part_max, float part_sum,
                  size_t count) {

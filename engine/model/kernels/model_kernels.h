@@ -29,18 +29,20 @@ struct model_kernels {
 
     /* Scores of `rows` (<= ATTENTION_TILE_ROWS) queries against the tokens [16 col_begin, 16 col_end) of a block:
      * s[row * 64 + t] = scale * sum over d, ascending, of q[row * q_stride + d] * keys[d * 64 + t]. Indexed by
-     * kv_type; of KV_INT8 `scale` is first multiplied by the token's. */
-    void (*scores[KV_TYPES])(const float *q, size_t q_stride, size_t rows, const void *keys, size_t head_dim,
-                             size_t col_begin, size_t col_end, float scale, float *s);
-    /* One block of the online softmax of one row: of s[begin .. end), the tokens that the row may see, takes the
-     * maximum into *io_max, leaves e^(s - max) there and 0 in the other columns of [16 * (begin / 16), end rounded up),
-     * adds their sum to *io_sum after rescaling it, and returns that factor, by which the row's values are to be
-     * scaled. */
-    float (*softmax)(float *s, size_t begin, size_t end, float *io_max, float *io_sum);
+     * kv_type; of KV_INT8 `scale` is first multiplied by the token's. `next`, here and below, is the run of keys or
+     * values that is read after this one: its lines are asked for meanwhile (this run itself where there is none). */
+    void (*scores[KV_TYPES])(const float *q, size_t q_stride, size_t rows, const void *keys, const void *next,
+                             size_t head_dim, size_t col_begin, size_t col_end, float scale, float *s);
+    /* One block of the online softmax of `rows` rows: of s[row * 64 + [from[row], to[row])), the tokens that the row
+     * may see, takes the maximum into io_max[row], leaves e^(s - max) there and 0 in the other columns of [16 * (from /
+     * 16), to rounded up), adds their sum to io_sum[row] after rescaling it, and puts that factor, by which the row's
+     * values are to be scaled, into ret_rescale[row]. */
+    void (*softmax)(float *s, size_t rows, const size_t *from, const size_t *to, float *io_max, float *io_sum,
+                    float *ret_rescale);
     /* acc[row * acc_stride + d] += sum over t in [begin, end), ascending, of p[row * 64 + t] * values[t * width + d];
      * width is a multiple of 16. Of KV_INT8 p is first multiplied by the token's scale. */
-    void (*values[KV_TYPES])(const float *p, size_t rows, const void *values, size_t begin, size_t end, size_t width,
-                             float *acc, size_t acc_stride);
+    void (*values[KV_TYPES])(const float *p, size_t rows, const void *values, const void *next, size_t begin,
+                             size_t end, size_t width, float *acc, size_t acc_stride);
     void (*scale)(float *x, float factor, size_t count); /* x[i] *= factor; count is a multiple of 16 */
     /* Joins two parts of a softmax: acc[i] = part[i] * f_part + acc[i] * f_acc with the factors e^(max - joint max);
      * likewise the sums; *io_max becomes the joint maximum. */
