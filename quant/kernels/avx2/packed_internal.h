@@ -7,7 +7,7 @@
 #ifndef AVX2_PACKED_INTERNAL_H
 #define AVX2_PACKED_INTERNAL_H
 
-#include "expand_internal.h"
+#include "draw_internal.h"
 
 #include "../few_internal.h"
 
@@ -16,8 +16,12 @@ enum { FEW_HALVES = 2 * FEW_PANELS, PREFETCH_BYTES = 2048 };
 typedef int32_t aliased_i32 __attribute__((may_alias, aligned(1)));
 INLINE __m256i spread_4(const int8_t *x) { return _mm256_set1_epi32(*(const aliased_i32 *)(const void *)x); }
 
+/* Whether activations are drawn to the format's codes (draw_internal.h). */
+INLINE bool is_drawn(number_format format) { return format == FORMAT_INT4_24 || format == FORMAT_INT4_48; }
 /* Whether the format's sums come out without the zero point's share, because its codes were made signed. */
-INLINE bool sums_signed(number_format format) { return !PACKED_VNNI && format == FORMAT_INT8; }
+INLINE bool sums_signed(number_format format) {
+    return is_drawn(format) || (!PACKED_VNNI && format == FORMAT_INT8);
+}
 
 #if PACKED_VNNI
 /* Inline assembly for what the compiler's intrinsic does with two register copies more (gcc 12). */
@@ -25,17 +29,23 @@ INLINE __m256i dot(number_format format, __m256i sum, __m256i w, __m256i x) {
     __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(w), "x"(x));
     return sum;
 }
+INLINE __m256i subtract(__m256i sum, __m256i other) { return _mm256_sub_epi32(sum, other); }
 /* What gathers over a block is the sum itself. */
 INLINE __m256i block_start(number_format format, __m256i sum) { return sum; }
 INLINE __m256i block_end(number_format format, __m256i sum, __m256i gathered) { return gathered; }
 #else
 INLINE __m256i dot(number_format format, __m256i sum, __m256i w, __m256i x) {
-    if (format != FORMAT_INT8)
-        return _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x));
-    __m256i code = _mm256_xor_si256(w, _mm256_set1_epi8((char)0x80));
-    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(x, code));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    if (format != FORMAT_INT8) {
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x));
+    } else {
+        __m256i code = _mm256_xor_si256(w, _mm256_set1_epi8((char)0x80));
+        __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(x, code));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+    __asm__("" : "+x"(sum)); /* in this order: gcc makes a tree of the additions and spills what waits for them */
+    return sum;
 }
+INLINE __m256i subtract(__m256i sum, __m256i other) { return _mm256_sub_epi16(sum, other); }
 INLINE __m256i block_start(number_format format, __m256i sum) {
     return format == FORMAT_INT8 ? sum : _mm256_setzero_si256();
 }
@@ -74,6 +84,40 @@ INLINE void few_block(number_format format, size_t block_bytes, int panels, int 
         _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) sums[h][t] =
             block_end(format, sums[h][t], gathered[h][t]);
     _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) stream[p].codes += block_bytes;
+}
+
+/* The same where activations are drawn to codes: in 16 bits, four times 2 x 255 x 8 gather and lose their offset. */
+INLINE void few_block_drawn(number_format format, int panels, int tokens, struct few_stream *stream,
+                            const int8_t *const *x, few_sums sums) {
+    __m256i spread[BLOCK_OCTETS][FEW_TOKENS];
+    _Pragma("GCC unroll 4") for (unsigned o = 0; o < BLOCK_OCTETS; o++)
+        _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) spread[o][t] = spread_octet(x[t] + (size_t)8 * o);
+    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++, stream++) {
+        const uint8_t *block = stream->codes;
+        __m256i gathered[2][FEW_TOKENS], kept[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+        for (size_t line = 0; line < (size_t)3 * PANEL_LINE; line += PANEL_LINE)
+            _mm_prefetch((const char *)block + PREFETCH_BYTES + line, _MM_HINT_T0);
+        _Pragma("GCC unroll 2") for (int h = 0; h < 2; h++)
+            _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[h][t] =
+                block_start(format, sums[2 * p + h][t]);
+        _Pragma("GCC unroll 2") for (unsigned step = 0; step < 2; step++) {
+            __m256i control[4];
+            draw_controls(format, block, step, control);
+            _Pragma("GCC unroll 4") for (unsigned i = 0; i < 4; i++) {
+                const unsigned o = draw_octet(format, step, i), h = draw_half(format, step, i);
+                __m256i w = draw_codes(format, block, o, h);
+                kept[h] = _mm256_add_epi8(kept[h], w);
+                _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[h][t] =
+                    dot(format, gathered[h][t], _mm256_shuffle_epi8(spread[o][t], control[i]), w);
+            }
+        }
+        _Pragma("GCC unroll 2") for (int h = 0; h < 2; h++) {
+            __m256i offset = dot(format, _mm256_setzero_si256(), _mm256_set1_epi8((char)128), kept[h]);
+            _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) sums[2 * p + h][t] =
+                block_end(format, sums[2 * p + h][t], subtract(gathered[h][t], offset));
+        }
+        stream->codes += (size_t)3 * PANEL_LINE;
+    }
 }
 
 /* acc = fmaf(sum, w_scale * x_scale, acc) for the group's sums. */
@@ -144,7 +188,10 @@ INLINE void few_panels(number_format format, size_t block_bytes, int panels, int
                 codes[t] = x[t].codes + k;
                 __asm__("" : "+r"(codes[t])); /* one pointer and constant offsets: gcc would keep an address each */
             }
-            few_block(format, block_bytes, panels, tokens, stream, codes, sums);
+            if (is_drawn(format))
+                few_block_drawn(format, panels, tokens, stream, codes, sums);
+            else
+                few_block(format, block_bytes, panels, tokens, stream, codes, sums);
         }
         few_rescale(format, job->zero, panels, tokens, stream, x, g, sums, acc);
     }

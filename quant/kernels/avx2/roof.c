@@ -28,19 +28,28 @@ uint64_t roof_read_avx2(const uint8_t *data, size_t bytes) {
     return words[0] ^ words[1] ^ words[2] ^ words[3] ^ roof_read_ref(data + STREAMS * stream, bytes - STREAMS * stream);
 }
 
-/* Byte products, widened and added: what a dot product costs without VNNI. */
+/* Byte products of small codes: they gather in 16 bits for eight steps and are widened once, which is the least that a
+ * dot product costs without VNNI. */
 uint64_t roof_int8_avx2(uint64_t rounds) {
-    enum { CHAINS = 8 };
-    __m256i acc[CHAINS], a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(-5), ones = _mm256_set1_epi16(1);
+    enum { CHAINS = 6, STEPS = 8 };
+    __m256i acc[CHAINS], a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(-5);
+    const __m256i ones = _mm256_set1_epi16(1);
     for (int c = 0; c < CHAINS; c++)
         acc[c] = _mm256_setzero_si256();
     for (uint64_t i = 0; i < rounds; i++) {
-        _Pragma("GCC unroll 8") for (int c = 0; c < CHAINS; c++) {
-            __asm__("" : "+x"(a));
-            acc[c] = _mm256_add_epi32(acc[c], _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones));
+        __m256i gathered[CHAINS];
+        _Pragma("GCC unroll 6") for (int c = 0; c < CHAINS; c++) gathered[c] = _mm256_setzero_si256();
+        _Pragma("GCC unroll 8") for (int step = 0; step < STEPS; step++) {
+            _Pragma("GCC unroll 6") for (int c = 0; c < CHAINS; c++) {
+                __asm__("" : "+x"(a));
+                gathered[c] = _mm256_add_epi16(gathered[c], _mm256_maddubs_epi16(a, b));
+                __asm__("" : "+x"(gathered[c]));
+            }
         }
+        _Pragma("GCC unroll 6") for (int c = 0; c < CHAINS; c++) acc[c] =
+            _mm256_add_epi32(acc[c], _mm256_madd_epi16(gathered[c], ones));
     }
     for (int c = 0; c < CHAINS; c++)
         __asm__ volatile("" : : "x"(acc[c]));
-    return rounds * CHAINS * 32 * 2;
+    return rounds * CHAINS * STEPS * 32 * 2;
 }

@@ -6,8 +6,9 @@
 FEW_DENSE(avxvnni)
 FEW_SET(lines, FORMAT_LINES, 512)
 
-/* The masked formats are unpacked whatever the number of tokens. */
-MANY_KERNEL(few_int4_48_avxvnni, &lines)
+FEW_SET(int4_48, FORMAT_INT4_48, 192)
+FEW_KERNEL(few_int4_48_avxvnni, &int4_48)
+/* The bitmask format is unpacked whatever the number of tokens. */
 MANY_KERNEL(few_int4_mask_avxvnni, &lines)
 
 MANY_KERNEL(many_avxvnni, &lines)
