@@ -247,6 +247,13 @@ static json_value *worst_json(struct builder *b) {
 
 /* ---- opponents, speed, parts, gates ------------------------------------------------------------------------------ */
 
+/* No larger than the optimized model, within a hundredth, and nearer to the base. */
+static bool opponent_is_better(const struct builder *b, size_t i) {
+    const struct contender *theirs = &b->c->contender[i], *ours = &b->c->contender[1];
+    return (double)theirs->info.file_bytes <= 1.01 * (double)ours->info.file_bytes &&
+           b->s->opponent[i - 2].kl_mean < b->s->whole.kl_mean;
+}
+
 static json_value *opponents_json(struct builder *b) {
     json_value *list = json_make_array();
     for (size_t i = 2; i < b->c->contenders; i++) {
@@ -257,6 +264,7 @@ static json_value *opponents_json(struct builder *b) {
         put_real(b, object, "bits_per_weight", m->info.bits_per_weight);
         put_real(b, object, "expert_bits_per_weight", m->info.expert_bits_per_weight);
         put_summary(b, object, &b->s->opponent[i - 2]);
+        b->whole &= json_put(object, "better", json_make_bool(opponent_is_better(b, i)));
         b->whole &= json_push(list, object);
     }
     return list;

@@ -247,10 +247,17 @@ static void quality(struct page *p, const json_value *report) {
 
 static void opponents(struct page *p, const json_value *report) {
     page_print(p, "<h2>Quality against bytes</h2>\n");
+    const json_value *list = json_get(report, "opponents");
     chart_bytes(p, report);
-    if (json_count(json_get(report, "opponents")))
-        split_table(p, json_get(report, "opponents"), "opponent", NULL);
-    else
+    if (json_count(list))
+        split_table(p, list, "opponent", NULL);
+    for (size_t i = 0; i < json_count(list); i++)
+        if (json_truth(json_get(json_at(list, i), "better"))) {
+            page_print(p, "<p><b>");
+            page_text_at(p, json_at(list, i), "name");
+            page_print(p, "</b> is no larger and nearer to the base.</p>\n");
+        }
+    if (!json_count(list))
         page_print(p, "<p class=\"faint\">No opponents were given (--against NAME=MODEL).</p>\n");
 }
 

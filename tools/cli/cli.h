@@ -88,6 +88,20 @@ size_t cli_calibration_bytes(const char *text, size_t bytes);
 /* A whole file ("-": standard input) into memory, at most 1 GiB; freed with free(). Exit status. */
 int cli_read_file(const char *path, char **ret_text, size_t *ret_bytes);
 
+/* Dense alternatives to a compression, for its report: made beside it, opened, and removed from the disk at once. */
+enum { CLI_OPPONENTS_MAX = 4 };
+struct cli_opponents {
+    size_t count;
+    moesaic_compare_opponent opponent[CLI_OPPONENTS_MAX];
+    moesaic_model *model[CLI_OPPONENTS_MAX];
+    moesaic_engine *engine[CLI_OPPONENTS_MAX];
+};
+/* Compresses `model` with the recipe of `ours`, but for the experts: RTN INT8, INT4 and INT3, and where the recipe
+ * prunes GPTQ INT3, each g64. What cannot be made is left out with a warning; `set` is zeroed before. Exit status. */
+int cli_opponents_make(const moesaic_model *model, const moesaic_compress_options *ours, const char *beside,
+                       bool pruned, struct cli_opponents *set);
+void cli_opponents_close(struct cli_opponents *set);
+
 /* ---- output ------------------------------------------------------------------------------------------------------ */
 
 /* Prints one document on a line of standard output and takes it. Exit status (failed when it cannot be written). */

@@ -8,7 +8,7 @@
 static const char *output, *calib_path, *preset, *recipe_path, *drop, *masks, *prune, *quant, *compensate, *attention,
     *head, *budget;
 static int64_t calib_tokens, seed;
-static bool recover, resume, report = true;
+static bool recover, resume, report = true, opponents = true;
 static moesaic_cost_options cost;
 
 static const struct option_spec options[] = {
@@ -33,6 +33,7 @@ static const struct option_spec options[] = {
     {"recipe", 0, OPTION_TEXT, "FILE", "a JSON recipe over the preset; the options above win", &recipe_path},
     {"resume", 0, OPTION_FLAG, NULL, "go on from where an interrupted run stopped", &resume},
     {"report", 0, OPTION_FLAG, NULL, "--no-report leaves the comparison with the base out", &report},
+    {"opponents", 0, OPTION_FLAG, NULL, "--no-opponents leaves plain INT8, INT4 and INT3 out of it", &opponents},
     CLI_COST_OPTIONS,
     {0}};
 
@@ -228,17 +229,29 @@ static void summary_print(const moesaic_compress_result *r) {
     starved_print(r);
 }
 
-static void quality_print(const moesaic_compare_result *r, const json_t *document, const char *name,
-                          const char *stem) {
+/* The alternatives that are no larger and nearer to the base: pruning is advised only where there are none. */
+static void opponents_print(const json_t *list) {
+    size_t i;
+    const json_t *o;
+    json_array_foreach(list, i, o) {
+        char bytes[32];
+        double kl = json_number_value(json_object_get(o, "kl_mean"));
+        printf("%s %-14s %10s  KL %.5f%s\n", i ? "        " : "beside: ", json_string_value(json_object_get(o, "name")),
+               cli_bytes(json_number_value(json_object_get(o, "file_bytes")), bytes), kl,
+               json_is_true(json_object_get(o, "better")) ? "  better, and no larger" : "");
+    }
+}
+
+static void quality_print(const moesaic_compare_result *r, const json_t *document, const char *name, const char *stem) {
     printf(
         "against the base on %llu %s tokens: KL %.5f (p99 %.3f), same first choice %.2f %%, perplexity %.3f to %.3f\n",
         (unsigned long long)r->tokens, name, r->kl_mean, r->kl_p99, 100 * r->top1, r->base_perplexity, r->perplexity);
+    opponents_print(json_object_get(document, "opponents"));
     cli_cost_print(document);
     printf("report: %s.report.html, %s.report.json\n", stem, stem);
 }
 
-/* ---- the comparison
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the comparison ---------------------------------------------------------------------------------------------- */
 
 enum { COMPARED_TOKENS = 8192 };
 
@@ -260,6 +273,7 @@ struct comparing {
     char *stem, *html, *json;
     moesaic_model *packed;
     moesaic_engine *base, *optimized;
+    struct cli_opponents opponents;
 };
 
 static int comparing_open(struct comparing *c, moesaic_model *model) {
@@ -281,6 +295,7 @@ static int comparing_open(struct comparing *c, moesaic_model *model) {
 }
 
 static void comparing_close(struct comparing *c) {
+    cli_opponents_close(&c->opponents);
     moesaic_engine_destroy(c->optimized);
     moesaic_engine_destroy(c->base);
     moesaic_model_release(c->packed);
@@ -290,7 +305,8 @@ static void comparing_close(struct comparing *c) {
 }
 
 /* Compares on the held-out text and writes the report beside the artifact. *ret_report: the document, with --json. */
-static int compare(moesaic_model *model, const char *calib, size_t calib_bytes, json_t **ret_report) {
+static int compare(moesaic_model *model, const moesaic_compress_options *made, bool pruned, const char *calib,
+                   size_t calib_bytes, json_t **ret_report) {
     moesaic_error error;
     struct cli_progress progress;
     struct comparing c = {0};
@@ -300,10 +316,17 @@ static int compare(moesaic_model *model, const char *calib, size_t calib_bytes, 
                                        held_out ? calib_bytes - used : calib_bytes};
     moesaic_compare_result result = {.size = sizeof result};
     int status = comparing_open(&c, model);
+    if (!status && opponents) {
+        cli_progress_begin(&progress, "opponents", "thousandths");
+        status = cli_opponents_make(model, made, c.stem, pruned, &c.opponents);
+        cli_progress_end(&progress);
+    }
     moesaic_compare_options compare_options = {.size = sizeof compare_options,
                                                .text = &text,
                                                .texts = 1,
                                                .tokens = COMPARED_TOKENS,
+                                               .opponent = c.opponents.opponent,
+                                               .opponents = c.opponents.count,
                                                .json_path = c.json,
                                                .html_path = c.html,
                                                .progress = cli_progress_update,
@@ -314,20 +337,16 @@ static int compare(moesaic_model *model, const char *calib, size_t calib_bytes, 
     cli_progress_end(&progress);
     if (failed)
         status = cli_fail_output(&error);
-    json_t *document = status ? NULL : json_loadb(result.json, result.json_bytes, JSON_ALLOW_NUL, NULL);
+    if (!status)
+        *ret_report = json_loadb(result.json, result.json_bytes, JSON_ALLOW_NUL, NULL);
     if (!status && !cli_common.json && !cli_common.quiet)
-        quality_print(&result, document, text.name, c.stem);
-    if (cli_common.json)
-        *ret_report = document;
-    else
-        json_decref(document);
+        quality_print(&result, *ret_report, text.name, c.stem);
     moesaic_free(result.json);
     comparing_close(&c);
     return status;
 }
 
-/* ---- the verb
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the verb ---------------------------------------------------------------------------------------------------- */
 
 static int result_json(const moesaic_compress_result *r, json_t *document) {
     json_t *parts = json_array();
@@ -371,11 +390,15 @@ static int compress(moesaic_model *model, const char *recipe, const char *calib,
         return cli_fail_output(&error);
     if (!cli_common.json && !cli_common.quiet)
         summary_print(&result);
-    int status = report ? compare(model, calib, calib_bytes, &document) : EXIT_DONE;
+    bool pruned = false;
+    for (size_t i = 0; i < result.parts; i++)
+        pruned |= result.part[i].density < 1;
+    int status = report ? compare(model, &compress_options, pruned, calib, calib_bytes, &document) : EXIT_DONE;
     if (cli_common.json && !status)
-        status = result_json(&result, document);
+        status = result_json(&result, json_incref(document));
     else if (!status)
         status = cli_flush();
+    json_decref(document);
     moesaic_free(result.part);
     return status;
 }
