@@ -9,6 +9,8 @@
 
 #include "expand_internal.h"
 
+#include "../draw_internal.h"
+
 enum { BLOCK_OCTETS = 4 };
 
 /* Eight activations, 128 added, in every 64-bit lane. */
@@ -17,25 +19,15 @@ INLINE __m256i spread_octet(const int8_t *x) {
     return _mm256_xor_si256(_mm256_set1_epi64x(*(const aliased_i64 *)(const void *)x), _mm256_set1_epi8((char)0x80));
 }
 
-/* A byte of a table holds two places, of which a shuffle looks at the low one alone: it ignores bits 4 to 6. */
 INLINE __m256i draw_table(const uint8_t *table) {
     __asm__("" : "+r"(table)); /* a load: gcc would put the table together from immediates, again and again */
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table));
 }
 
-/* 2:4: the two places of a rank, in the first quad of an octet and in the second; bit 3 does not count. */
-static const uint8_t draw_ranks[2][16] = {
-    {0x10, 0x20, 0x30, 0x21, 0x31, 0x32, 0x32, 0x32, 0x10, 0x20, 0x30, 0x21, 0x31, 0x32, 0x32, 0x32},
-    {0x54, 0x64, 0x74, 0x65, 0x75, 0x76, 0x76, 0x76, 0x54, 0x64, 0x74, 0x65, 0x75, 0x76, 0x76, 0x76},
-};
-
 /* The controls of the four octets of half h. */
 INLINE void draw_24(const uint8_t *block, unsigned h, __m256i ret[4]) {
     const __m256i nibble = _mm256_set1_epi8(15);
-    /* Four rows of an octet side by side, so that weaving leaves each in a lane of its own. */
-    const __m256i order = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-    __m256i ranks = _mm256_shuffle_epi8(load_half(block + (size_t)h * HALF_LINE), order);
+    __m256i ranks = _mm256_shuffle_epi8(load_half(block + (size_t)h * HALF_LINE), draw_table(draw_order));
     __m256i first = _mm256_shuffle_epi8(draw_table(draw_ranks[0]), _mm256_and_si256(ranks, nibble));
     __m256i second = _mm256_shuffle_epi8(draw_table(draw_ranks[1]),
                                          _mm256_and_si256(_mm256_srli_epi16(ranks, 4), nibble));
@@ -47,15 +39,6 @@ INLINE void draw_24(const uint8_t *block, unsigned h, __m256i ret[4]) {
         ret[2 * i + 1] = _mm256_unpackhi_epi16(low[i], high[i]);
     }
 }
-
-/* 4:8: the places 0 and 2, 1 and 3 that four mask bits name, from the front for the first quad of an octet, then from
- * the back for the second, 0 beyond: together they are the four places of a mask with four bits. */
-static const uint8_t draw_masks[4][16] = {
-    {0x00, 0x00, 0x01, 0x00, 0x02, 0x00, 0x01, 0x20, 0x03, 0x00, 0x01, 0x30, 0x02, 0x30, 0x31, 0x20},
-    {0x00, 0x00, 0x00, 0x01, 0x00, 0x02, 0x02, 0x01, 0x00, 0x03, 0x03, 0x01, 0x03, 0x02, 0x02, 0x31},
-    {0x00, 0x00, 0x00, 0x40, 0x00, 0x40, 0x50, 0x50, 0x00, 0x40, 0x50, 0x50, 0x60, 0x60, 0x60, 0x64},
-    {0x00, 0x40, 0x50, 0x50, 0x60, 0x60, 0x60, 0x64, 0x70, 0x70, 0x70, 0x74, 0x70, 0x74, 0x75, 0x75},
-};
 
 /* The controls of octets 2 pair and 2 pair + 1, of each both halves. */
 INLINE void draw_48(const uint8_t *block, unsigned pair, __m256i ret[4]) {
@@ -96,10 +79,9 @@ INLINE __m256i draw_codes(number_format format, const uint8_t *block, unsigned o
         __m256i both = load_half(block + PANEL_LINE + (size_t)o * HALF_LINE);
         return _mm256_sub_epi8(_mm256_and_si256(h ? _mm256_srli_epi32(both, 4) : both, nibble), _mm256_set1_epi8(8));
     }
-    const __m256i signs = _mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6,
-                                           7, -8, -7, -6, -5, -4, -3, -2, -1);
     __m256i both = load_half(block + PANEL_LINE * (1 + o / 2) + (size_t)h * HALF_LINE);
-    return _mm256_shuffle_epi8(signs, _mm256_and_si256(o % 2 ? _mm256_srli_epi32(both, 4) : both, nibble));
+    return _mm256_shuffle_epi8(draw_table((const uint8_t *)draw_signs),
+                               _mm256_and_si256(o % 2 ? _mm256_srli_epi32(both, 4) : both, nibble));
 }
 
 #endif

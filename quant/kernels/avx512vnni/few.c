@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* AVX512-VNNI products: with few tokens for formats whose blocks are all of one size, with many for all. */
-#include "few_internal.h"
+#define FEW_VNNI 1
+#include "../avx512/few_internal.h"
 
 FEW_DENSE(avx512vnni)
+FEW_SET(int4_48, FORMAT_INT4_48, 192)
+FEW_KERNEL(few_int4_48_avx512vnni, &int4_48)
+/* The bitmask format is unpacked whatever the number of tokens. */
+MANY_KERNEL(few_int4_mask_avx512vnni, &int8)
 
 /* Unpacked lines look like INT8; the zero point is the weight's own. */
 MANY_KERNEL(many_avx512vnni, &int8)

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AVX512-VNNI products of packed weights with one to four tokens: panels stream by once, all sums stay in registers.
+/* AVX-512 products of packed weights with one to four tokens: panels stream by once, all sums stay in registers.
  *
+ * The file that includes this defines FEW_VNNI (0 or 1) before.
  * Up to four panels are read side by side, as streams of their own, so that each broadcast of activations serves them
  * all. `format`, `panels` and `tokens` are constants wherever these functions are inlined: straight code for each. */
-#ifndef AVX512VNNI_FEW_INTERNAL_H
-#define AVX512VNNI_FEW_INTERNAL_H
+#ifndef AVX512_FEW_INTERNAL_H
+#define AVX512_FEW_INTERNAL_H
 
-#include "dot_internal.h"
+#include "draw_internal.h"
+#if FEW_VNNI
+#include "../avx512vnni/dot_internal.h"
+#endif
 
 #include "../few_internal.h"
 
@@ -23,14 +27,24 @@ struct few_stream {
  * formats the second sums codes that stayed in the high nibble, 16 times too large. */
 typedef __m512i few_sums[FEW_PANELS][FEW_TOKENS][2];
 
-INLINE bool few_is_masked(number_format format) {
-    return format == FORMAT_INT4_48 || format == FORMAT_INT4_MASK;
+#ifdef AVX512VBMI2_EXPAND_INTERNAL_H
+INLINE bool few_is_masked(number_format format) { return format == FORMAT_INT4_48 || format == FORMAT_INT4_MASK; }
+INLINE bool few_is_drawn(number_format format) { return false; }
+#else
+INLINE bool few_is_masked(number_format format) { return false; }
+INLINE bool few_is_drawn(number_format format) {
+    return format == FORMAT_INT4_48 || (format == FORMAT_INT4_24 && !FEW_VNNI);
 }
+#endif
 
 INLINE void few_prefetch(const uint8_t *at, size_t bytes) {
     for (size_t line = 0; line < bytes; line += PANEL_LINE)
         _mm_prefetch((const char *)at + PREFETCH_BYTES + line, _MM_HINT_T0);
 }
+
+#if FEW_VNNI
+INLINE __m512i draw_dot(__m512i sum, __m512i x, __m512i w) { return dot_register(sum, x, w); }
+INLINE __m512i draw_end(__m512i gathered, __m512i offset) { return _mm512_sub_epi32(gathered, offset); }
 
 /* One block of 32 k; x[t] points at the block's codes of token t. */
 INLINE void few_block(number_format format, size_t block_bytes, int panels, int tokens, struct few_stream *stream,
@@ -47,6 +61,101 @@ INLINE void few_block(number_format format, size_t block_bytes, int panels, int 
         }
     }
     _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) stream[p].codes += block_bytes;
+}
+#else
+/* Not a format of weights: lines of codes up to 15 as unpacking leaves them. */
+#define FORMAT_LINES ((number_format)-1)
+
+typedef int32_t aliased_i32 __attribute__((may_alias, aligned(1)));
+INLINE __m512i spread_4(const int8_t *x) { return _mm512_set1_epi32(*(const aliased_i32 *)(const void *)x); }
+
+/* Sums in order: gcc makes a tree of the additions otherwise and spills what waits for them. */
+INLINE __m512i in_order(__m512i sum) {
+    __asm__("" : "+v"(sum));
+    return sum;
+}
+INLINE __m512i draw_dot(__m512i sum, __m512i x, __m512i w) {
+    return in_order(_mm512_add_epi16(sum, _mm512_maddubs_epi16(x, w)));
+}
+INLINE __m512i widened(__m512i gathered) { return _mm512_madd_epi16(gathered, _mm512_set1_epi16(1)); }
+INLINE __m512i draw_end(__m512i gathered, __m512i offset) { return widened(_mm512_sub_epi16(gathered, offset)); }
+
+/* One block of 32 k of codes up to 15, whose byte products gather in 16 bits (8 x 2 x 15 x 127 < 2^15). */
+INLINE void few_block_small(number_format format, int panels, int tokens, const struct few_stream *stream,
+                            const int8_t *const *x, few_sums sums) {
+    __m512i gathered[FEW_PANELS][FEW_TOKENS];
+    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++)
+        _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[p][t] = _mm512_setzero_si512();
+    _Pragma("GCC unroll 8") for (unsigned q = 0; q < 8; q++) {
+        __m512i spread[FEW_TOKENS];
+        _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) spread[t] = spread_4(x[t] + 4 * q);
+        _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) {
+            __m512i w = format == FORMAT_LINES ? load_line(stream[p].codes + q * PANEL_LINE)
+                                                    : expand_quad(format, stream[p].codes, q);
+            _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[p][t] =
+                in_order(_mm512_add_epi16(gathered[p][t], _mm512_maddubs_epi16(w, spread[t])));
+        }
+    }
+    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++)
+        _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) sums[p][t][0] =
+            _mm512_add_epi32(sums[p][t][0], widened(gathered[p][t]));
+}
+
+/* The same of INT8: even and odd codes and activations as words. */
+INLINE void few_block_int8(int panels, int tokens, const struct few_stream *stream, const int8_t *const *x,
+                           few_sums sums) {
+    _Pragma("GCC unroll 8") for (unsigned q = 0; q < 8; q++) {
+        __m512i even[FEW_TOKENS], odd[FEW_TOKENS];
+        _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) {
+            __m512i spread = spread_4(x[t] + 4 * q);
+            even[t] = _mm512_srai_epi16(_mm512_slli_epi16(spread, 8), 8);
+            odd[t] = _mm512_srai_epi16(spread, 8);
+        }
+        _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) {
+            __m512i w = load_line(stream[p].codes + q * PANEL_LINE);
+            __m512i w_even = _mm512_and_si512(w, _mm512_set1_epi16(0xff)), w_odd = _mm512_srli_epi16(w, 8);
+            _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) {
+                __m512i sum = in_order(_mm512_add_epi32(sums[p][t][0], _mm512_madd_epi16(w_even, even[t])));
+                sums[p][t][0] = in_order(_mm512_add_epi32(sum, _mm512_madd_epi16(w_odd, odd[t])));
+            }
+        }
+    }
+}
+
+/* One block of 32 k; x[t] points at the block's codes of token t. */
+INLINE void few_block(number_format format, size_t block_bytes, int panels, int tokens, struct few_stream *stream,
+                      const int8_t *const *x, few_sums sums) {
+    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) few_prefetch(stream[p].codes, block_bytes);
+    if (format == FORMAT_INT8)
+        few_block_int8(panels, tokens, stream, x, sums);
+    else
+        few_block_small(format, panels, tokens, stream, x, sums);
+    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) stream[p].codes += block_bytes;
+}
+#endif
+
+/* The same where activations are drawn to codes: in 16 bits, four times 2 x 255 x 8 gather and lose their offset. */
+INLINE void few_block_drawn(number_format format, int panels, int tokens, struct few_stream *stream,
+                            const int8_t *const *x, few_sums sums) {
+    __m512i spread[4][FEW_TOKENS];
+    _Pragma("GCC unroll 4") for (unsigned o = 0; o < 4; o++)
+        _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) spread[o][t] = spread_octet(x[t] + (size_t)8 * o);
+    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) {
+        __m512i control[4], gathered[FEW_TOKENS], kept = _mm512_setzero_si512();
+        few_prefetch(stream[p].codes, (size_t)3 * PANEL_LINE);
+        draw_controls(format, stream[p].codes, control);
+        _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[t] = _mm512_setzero_si512();
+        _Pragma("GCC unroll 4") for (unsigned o = 0; o < 4; o++) {
+            __m512i w = draw_codes(format, stream[p].codes, o);
+            kept = _mm512_add_epi8(kept, w);
+            _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[t] =
+                draw_dot(gathered[t], _mm512_shuffle_epi8(spread[o][t], control[o]), w);
+        }
+        __m512i offset = draw_dot(_mm512_setzero_si512(), _mm512_set1_epi8((char)128), kept);
+        _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) sums[p][t][0] =
+            _mm512_add_epi32(sums[p][t][0], draw_end(gathered[t], offset));
+        stream[p].codes += (size_t)3 * PANEL_LINE;
+    }
 }
 
 #ifdef AVX512VBMI2_EXPAND_INTERNAL_H
@@ -97,18 +206,21 @@ INLINE void few_any_block(number_format format, size_t block_bytes, size_t group
         few_block_mask(group, panels, tokens, stream, x, sums);
         return;
     }
-    if (format == FORMAT_INT4_48) {
+    if (few_is_masked(format)) {
         few_block_48(panels, tokens, stream, x, sums);
         return;
     }
 #endif
-    few_block(format, block_bytes, panels, tokens, stream, x, sums);
+    if (few_is_drawn(format))
+        few_block_drawn(format, panels, tokens, stream, x, sums);
+    else
+        few_block(format, block_bytes, panels, tokens, stream, x, sums);
 }
 
 /* The two chains as one sum a row. */
 INLINE __m512i few_fold(number_format format, int tokens, const __m512i *chains) {
     __m512i second = few_is_masked(format) ? _mm512_srai_epi32(chains[1], 4) : chains[1];
-    if (format == FORMAT_INT4_48) {
+    if (few_is_masked(format) && format == FORMAT_INT4_48) {
         const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
         const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
         return _mm512_add_epi32(_mm512_permutex2var_epi32(chains[0], even, second),
@@ -153,7 +265,7 @@ INLINE void few_group(number_format format, size_t block_bytes, size_t group, in
 INLINE void few_panels(number_format format, size_t block_bytes, int panels, int tokens, const struct few_job *job,
                        const uint8_t *const *at, const struct few_token *x, size_t live, size_t rows, size_t apart,
                        float *out, size_t out_stride) {
-    const __m512i minus_zero = _mm512_set1_epi32(-job->zero);
+    const __m512i minus_zero = _mm512_set1_epi32(few_is_drawn(format) ? 0 : -job->zero);
     const __mmask16 all = (__mmask16)0xffff, lanes = (__mmask16)(0xffff >> (PANEL_ROWS - rows));
     struct few_stream stream[FEW_PANELS];
     __m512 acc[FEW_PANELS][FEW_TOKENS];

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* AVX-512BW products on packed weights, for CPUs without VNNI: byte products widened in two steps. */
+#define FEW_VNNI 0
+#include "few_internal.h"
+
+FEW_DENSE(avx512)
+FEW_SET(int4_48, FORMAT_INT4_48, 192)
+FEW_KERNEL(few_int4_48_avx512, &int4_48)
+FEW_SET(lines, FORMAT_LINES, 512)
+/* The bitmask format is unpacked whatever the number of tokens. */
+MANY_KERNEL(few_int4_mask_avx512, &lines)
+
+/* Unpacked lines hold codes up to 15, but those of INT8. */
+void many_avx512(PRODUCT_ARGUMENTS) {
+    many_product(weight->format == FORMAT_INT8 ? &int8 : &lines, weight, x, index, tokens, row_begin, row_end, out,
+                 out_stride);
+}
