@@ -65,6 +65,8 @@ ROWS = {
     "budget 3.2 bits": (["--budget", "3.2bpw"], True, True),
     "budget as INT4 g64 GPTQ": (["--budget", "5.729bpw", *EXPERTS_ONLY], True, True),
     "budget as INT3 g64 GPTQ": (["--budget", "4.836bpw", *EXPERTS_ONLY], True, True),
+    "layers dropped: 1 of 6": (["--drop-layers", "influence:0.17", "--quant", "none", *EXPERTS_ONLY], True, False),
+    "layers dropped: 2 of 6": (["--drop-layers", "influence:0.34", "--quant", "none", *EXPERTS_ONLY], True, False),
     "Wanda 2:4": (["--prune", "wanda:2:4", "--quant", "none", *EXPERTS_ONLY], True, False),
 }
 # What others reach on this model, text and windows: (bits of the file, bits in the experts, perplexity, KL mean, p99, top-1 %).

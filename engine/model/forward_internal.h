@@ -26,6 +26,7 @@ struct model {
     struct model_weights *weights;
     const struct model_config *config;
     bool view;                       /* everything above belongs to another model */
+    struct model_cut *cut;           /* but for weights and configuration of fewer layers, which are these; or NULL */
 };
 
 struct model_context {

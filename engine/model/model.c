@@ -41,7 +41,42 @@ moesaic_status model_view(const struct model *source, const struct model_config 
     *model = *source;
     model->config = config;
     model->view = true;
+    model->cut = NULL;
     *ret_model = model;
+    return MOESAIC_OK;
+}
+
+/* What a model of fewer layers has of its own. */
+struct model_cut {
+    struct model_config config;
+    struct model_weights weights;
+    struct layer_weights layer[];
+};
+
+static void cut_fill(const struct model *source, const uint32_t *layer, uint32_t layers, struct model_cut *cut) {
+    cut->config = *source->config;
+    cut->weights = *source->weights;
+    cut->weights.layers = cut->layer;
+    cut->config.layers = cut->weights.n_layers = layers;
+    for (uint32_t i = 0; i < layers; i++) {
+        cut->config.layer[i] = source->config->layer[layer[i]];
+        cut->layer[i] = source->weights->layers[layer[i]];
+    }
+}
+
+moesaic_status model_cut(const struct model *source, const uint32_t *layer, uint32_t layers, struct model **ret_model,
+                         moesaic_error *error) {
+    struct model_cut *cut = malloc(sizeof *cut + layers * sizeof *cut->layer);
+    if (!cut)
+        return status_no_memory(error, "model", sizeof *cut + layers * sizeof *cut->layer);
+    cut_fill(source, layer, layers, cut);
+    moesaic_status status = model_view(source, &cut->config, ret_model, error);
+    if (status) {
+        free(cut);
+        return status;
+    }
+    (*ret_model)->weights = &cut->weights;
+    (*ret_model)->cut = cut;
     return MOESAIC_OK;
 }
 
@@ -53,6 +88,7 @@ void model_close(struct model *model) {
         artifact_close(model->artifact);
         checkpoint_close(model->checkpoint);
     }
+    free(model->cut);
     free(model);
 }
 

@@ -19,6 +19,10 @@ void model_close(struct model *model); /* accepts NULL */
  * `config` outlive it; closed by model_close. MOESAIC_E_MEMORY. */
 moesaic_status model_view(const struct model *source, const struct model_config *config, struct model **ret_model,
                           moesaic_error *error);
+/* Some layers of `source`, layer[0 .. layers - 1], rising, as a model of their own: the weights are those of `source`,
+ * which outlives it. Its checkpoint is the whole one. Closed by model_close. MOESAIC_E_MEMORY. */
+moesaic_status model_cut(const struct model *source, const uint32_t *layer, uint32_t layers, struct model **ret_model,
+                         moesaic_error *error);
 const struct model_config *model_config(const struct model *model);
 const struct model_weights *model_weights(const struct model *model);
 const struct checkpoint *model_checkpoint(const struct model *model); /* NULL for an artifact */

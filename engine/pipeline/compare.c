@@ -142,16 +142,50 @@ static uint32_t moe_layers(const struct model_config *config) {
 }
 
 static void shapes_read(struct comparison *c) {
-    const struct model_config *base = model_config(c->contender[0].engine.model),
-                              *optimized = model_config(c->contender[1].engine.model);
+    const struct model_config *base = model_config(c->contender[0].engine.model);
     size_t largest = base->max_position < WINDOW_DEFAULT ? (size_t)base->max_position : WINDOW_DEFAULT;
     c->window = c->options->window ? c->options->window : largest;
     c->vocab = base->vocab;
     c->moe_layers = moe_layers(base);
     c->experts = c->moe_layers ? base->experts : 0;
     c->k = c->moe_layers ? base->top_k : 0;
-    c->drifts = c->moe_layers && moe_layers(optimized) == c->moe_layers && optimized->experts == c->experts &&
-                optimized->top_k == c->k;
+}
+
+/* Layer of the optimized model that the base's layer became; -1: none. Where layers were dropped, the artifact says
+ * which stayed. */
+static int32_t layer_became(const struct comparison *c, uint32_t layer) {
+    const struct model *optimized = c->contender[1].engine.model;
+    const struct artifact *artifact = model_artifact(optimized);
+    const json_value *dropped = artifact ? json_get(artifact_metadata(artifact), "layers") : NULL;
+    const json_value *kept = json_get(dropped, "kept");
+    uint32_t layers = model_config(c->contender[0].engine.model)->layers, left = model_config(optimized)->layers;
+    if (layers == left)
+        return (int32_t)layer;
+    if (json_int(json_get(dropped, "source")) == layers && json_count(kept) == left)
+        for (uint32_t i = 0; i < left; i++)
+            if (json_int(json_at(kept, i)) == layer)
+                return (int32_t)i;
+    return -1;
+}
+
+/* Number of a MoE layer among the MoE layers. */
+static int32_t moe_number(const struct model_config *config, uint32_t layer) {
+    int32_t number = 0;
+    for (uint32_t i = 0; i < layer; i++)
+        number += config->layer[i].moe;
+    return number;
+}
+
+static void twins_find(struct comparison *c) {
+    const struct model_config *base = model_config(c->contender[0].engine.model),
+                              *optimized = model_config(c->contender[1].engine.model);
+    bool alike = optimized->experts == c->experts && optimized->top_k == c->k;
+    for (uint32_t layer = 0, moe = 0; layer < base->layers; layer++) {
+        if (!base->layer[layer].moe)
+            continue;
+        int32_t now = alike ? layer_became(c, layer) : -1;
+        c->twin[moe++] = now >= 0 && optimized->layer[now].moe ? moe_number(optimized, (uint32_t)now) : -1;
+    }
 }
 
 static moesaic_status room_make(struct comparison *c, moesaic_error *error) {
@@ -164,7 +198,8 @@ static moesaic_status room_make(struct comparison *c, moesaic_error *error) {
     c->chosen = calloc(routed + 1, sizeof *c->chosen);
     c->tally = calloc(tallies + 1, sizeof *c->tally);
     c->drift = calloc(c->moe_layers + 1, sizeof *c->drift);
-    bool room = c->position && c->logits && c->chosen && c->tally && c->drift;
+    c->twin = calloc(c->moe_layers + 1, sizeof *c->twin);
+    bool room = c->position && c->logits && c->chosen && c->tally && c->drift && c->twin;
     moesaic_status status = MOESAIC_OK;
     for (size_t i = 0; !status && i < c->contenders; i++) {
         struct contender *contender = &c->contender[i];
@@ -183,6 +218,7 @@ static void comparison_done(struct comparison *c) {
     }
     for (size_t i = 0; c->text && i < c->texts; i++)
         free(c->text[i].ids);
+    free(c->twin);
     free(c->drift);
     free(c->tally);
     free(c->chosen);
@@ -269,6 +305,8 @@ moesaic_status pipeline_compare(struct contender *contenders, size_t count, cons
         status = text_read(&c, c.texts, error);
     if (!status)
         status = room_make(&c, error);
+    if (!status)
+        twins_find(&c);
     if (!status)
         status = compare_run(&c, error);
     if (!status && !options->no_speed)

@@ -80,7 +80,7 @@ struct comparison {
     int32_t *chosen;              /* [window, moe layers, k] of the base */
     uint32_t moe_layers, experts; /* of the base; 0 for a dense one */
     uint32_t k;
-    bool drifts;                /* the optimized model has the same layers and experts */
+    int32_t *twin;              /* [moe layers]: the same layer of the optimized model, likewise numbered; -1: none */
     struct expert_tally *tally; /* [moe layers, experts] */
     struct drift_tally *drift;  /* [moe layers] */
     struct cost_rates rates;

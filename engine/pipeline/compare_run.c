@@ -57,6 +57,7 @@ static void routing_count(struct comparison *c, size_t row, const int32_t *exper
                           const struct verdict *v) {
     const int32_t *base = c->chosen + row * c->moe_layers * c->k;
     for (uint32_t layer = 0; layer < c->moe_layers; layer++) {
+        const int32_t *now = c->twin[layer] < 0 ? NULL : experts + (uint32_t)c->twin[layer] * c->k;
         uint32_t lost = 0;
         for (uint32_t slot = 0; slot < c->k; slot++) {
             int32_t expert = base[layer * c->k + slot];
@@ -64,7 +65,7 @@ static void routing_count(struct comparison *c, size_t row, const int32_t *exper
             t->tokens++;
             t->agree += p->top == v->top;
             t->kl += v->kl;
-            lost += c->drifts && !chosen_has(experts + layer * c->k, c->k, expert);
+            lost += now && !chosen_has(now, c->k, expert);
         }
         c->drift[layer].changed += lost > 0;
         c->drift[layer].changed_slots += lost;

@@ -79,8 +79,8 @@ static moesaic_status embedding_make(struct compressor *c, uint32_t finished, mo
     const struct recipe_matrix *recipe = &c->recipe.embedding;
     moesaic_status status = MOESAIC_OK;
     if (finished) {
-        status = artifact_writer_read(c->writer, embedding_tensor_name, &c->embedding.weight, &c->embedding.memory,
-                                      error);
+        status =
+            artifact_writer_read(c->writer, embedding_tensor_name, &c->embedding.weight, &c->embedding.memory, error);
     } else {
         if (c->config->tied_head && recipe_wants_hessian(recipe))
             status = tied_statistics(c, &stats, error);
@@ -162,32 +162,48 @@ static moesaic_status compressor_run(struct compressor *c, const char *path, con
         status = result_fill(c, path, finished, result, error);
     if (!status && c->recipe.budget.kind)
         budget_result(c, result);
+    if (!status)
+        status = layers_result(c, result, error);
     packed_done(&head);
     packed_done(&c->embedding);
     artifact_writer_close(c->writer);
     return status;
 }
 
-static moesaic_status compressor_init(struct compressor *c, moesaic_error *error) {
+static double steps_of(const struct compressor *c) {
+    return (STEPS_A_LAYER + budget_steps(&c->recipe)) * c->config->layers;
+}
+
+static moesaic_status parts_allocate(struct compressor *c, moesaic_error *error) {
+    c->part = calloc((size_t)c->config->layers * (c->config->experts + 1), sizeof *c->part);
+    c->ffn = calloc(c->config->experts + 1, sizeof *c->ffn);
+    if (c->part && c->ffn)
+        return MOESAIC_OK;
+    return status_no_memory(error, "compress", c->config->experts * sizeof *c->ffn);
+}
+
+static moesaic_status compressor_init(struct compressor *c, const struct tokenizer *tokenizer, moesaic_error *error) {
     struct team_options team = {.threads = c->options->threads, .pin = !c->options->no_pin};
     if (!model_checkpoint(c->model))
         return status_set(error, MOESAIC_E_USAGE, "compress: the model is an artifact already (%s)",
                           artifact_path(model_artifact(c->model)));
-    c->part = calloc((size_t)c->config->layers * (c->config->experts + 1), sizeof *c->part);
-    c->ffn = calloc(c->config->experts + 1, sizeof *c->ffn);
-    if (!c->part || !c->ffn)
-        return status_no_memory(error, "compress", c->config->experts * sizeof *c->ffn);
     moesaic_status status =
         recipe_read(c->options->preset, c->options->recipe, c->options->recipe_bytes, &c->recipe, error);
     if (!status && c->config->tied_head)
         status = recipe_tie(&c->recipe, error);
-    c->steps = ((double)STEPS_A_LAYER + budget_steps(&c->recipe)) * c->config->layers;
+    double walk = c->recipe.layers > 0 ? c->config->layers : 0;
+    c->steps = walk + steps_of(c);
+    if (!status)
+        status = team_create(&team, &c->team, error);
+    if (!status)
+        status = layers_begin(c, tokenizer, error);
+    c->steps = walk + steps_of(c);
+    if (!status)
+        status = parts_allocate(c, error);
     if (!status)
         status = reshape_begin(c, error);
     if (!status)
         status = masks_open(c, error);
-    if (!status)
-        status = team_create(&team, &c->team, error);
     if (!status)
         source_identify(c);
     return status;
@@ -198,11 +214,12 @@ moesaic_status pipeline_compress(const struct model *model, const struct tokeniz
                                  moesaic_error *error) {
     struct compressor c = {.model = model, .config = model_config(model), .options = options};
     uint64_t started = clock_ns();
-    moesaic_status status = compressor_init(&c, error);
+    moesaic_status status = compressor_init(&c, tokenizer, error);
     if (!status)
         status = compressor_run(&c, path, tokenizer, ret_result, error);
     safetensors_close(c.masks);
     reshape_end(&c);
+    layers_end(&c);
     awq_end(&c);
     recover_end(&c);
     calibrate_end(&c);

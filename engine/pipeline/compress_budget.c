@@ -22,7 +22,8 @@ static size_t ffns_a_layer(const struct compressor *c) {
 }
 
 bool budget_decides(const struct compressor *c, uint32_t expert) {
-    return !recipe_is_exception(&c->recipe, c->layer, expert == c->config->experts ? UINT32_MAX : expert);
+    return !recipe_is_exception(&c->recipe, layers_source(c, c->layer),
+                                expert == c->config->experts ? UINT32_MAX : expert);
 }
 
 /* ---- bytes by shape ---------------------------------------------------------------------------------------------- */
@@ -123,7 +124,7 @@ static uint64_t fixed_cost(struct compressor *c) {
             if (!budget_decides(c, expert))
                 bytes += cost(c, expert,
                               ffn_bytes(ffn_source(c, expert),
-                                        recipe_of_expert(&c->recipe, c->layer,
+                                        recipe_of_expert(&c->recipe, layers_source(c, c->layer),
                                                          expert == c->config->experts ? UINT32_MAX : expert, 1)),
                               tokens ? tokens[c->layer * ffns_a_layer(c) + expert] : tokens_even(c, expert));
         }
@@ -306,7 +307,7 @@ static moesaic_status plan_read(struct compressor *c, const json_value *plan, mo
     }
     c->plan.error = json_number(json_get(plan, "error"));
     c->plan.bound = json_number(json_get(plan, "bound"));
-    c->steps_done = budget_steps(&c->recipe) * c->config->layers;
+    c->steps_done += budget_steps(&c->recipe) * c->config->layers;
     return MOESAIC_OK;
 }
 

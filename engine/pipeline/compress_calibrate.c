@@ -108,12 +108,11 @@ static void tap_routing(void *user, uint32_t layer, const uint32_t *experts, con
 
 static moesaic_status window_run(struct compressor *c, const struct layer_weights *weights, calibrate_kind kind,
                                  size_t rows, const struct forward_tap *tap, moesaic_error *error) {
-    static const forward_half halves[] = {[CALIBRATE_LOOK] = FORWARD_ATTENTION_HALF,
-                                          [CALIBRATE_ATTEND] = FORWARD_ATTENTION_HALF,
-                                          [CALIBRATE_FFN] = FORWARD_FFN_HALF,
-                                          [CALIBRATE_LAYER] = FORWARD_BOTH_HALVES,
-                                          [CALIBRATE_FULL_ATTEND] = FORWARD_ATTENTION_HALF,
-                                          [CALIBRATE_FULL_FFN] = FORWARD_FFN_HALF};
+    static const forward_half halves[] = {
+        [CALIBRATE_LOOK] = FORWARD_ATTENTION_HALF, [CALIBRATE_ATTEND] = FORWARD_ATTENTION_HALF,
+        [CALIBRATE_FFN] = FORWARD_FFN_HALF,        [CALIBRATE_LAYER] = FORWARD_BOTH_HALVES,
+        [CALIBRATE_THROUGH] = FORWARD_BOTH_HALVES, [CALIBRATE_FULL_ATTEND] = FORWARD_ATTENTION_HALF,
+        [CALIBRATE_FULL_FFN] = FORWARD_FFN_HALF};
     struct forward_item item = {.context = c->context, .ids = c->ids + c->first, .count = rows};
     size_t width = c->config->hidden;
     bool full = kind >= CALIBRATE_FULL_ATTEND;
@@ -136,9 +135,9 @@ moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *
     struct taps taps = {c, kind};
     bool records = kind == CALIBRATE_ATTEND || kind == CALIBRATE_LAYER;
     const struct forward_tap tap = {.user = &taps,
-                                    .input = kind == CALIBRATE_FULL_ATTEND                         ? tap_full
-                                             : kind == CALIBRATE_FFN || kind == CALIBRATE_FULL_FFN ? NULL
-                                                                                                   : tap_input,
+                                    .input = kind == CALIBRATE_FULL_ATTEND       ? tap_full
+                                             : records || kind == CALIBRATE_LOOK ? tap_input
+                                                                                 : NULL,
                                     .routing = records ? tap_routing : NULL};
     moesaic_status status = MOESAIC_OK;
     for (c->first = 0; !status && c->first < c->tokens; c->first += c->window) {

@@ -146,8 +146,9 @@ const struct recipe_matrix *compress_recipe(const struct compressor *c, uint32_t
     uint8_t choice = BUDGET_UNDECIDED;
     if (c->choice)
         choice = c->choice[(size_t)c->layer * (experts + 1) + (expert == UINT32_MAX ? experts : expert)];
-    return choice == BUDGET_UNDECIDED ? recipe_of_expert(&c->recipe, c->layer, expert, load_of(c, tokens))
-                                      : &c->recipe.budget.choice[choice];
+    return choice == BUDGET_UNDECIDED
+               ? recipe_of_expert(&c->recipe, layers_source(c, c->layer), expert, load_of(c, tokens))
+               : &c->recipe.budget.choice[choice];
 }
 
 moesaic_status reached_make(const struct compressor *c, uint32_t expert, struct packed_ffn *ffn, struct reached *ret,
@@ -222,7 +223,8 @@ static moesaic_status ffn_pack(const struct compressor *c, const struct recipe_m
     moesaic_status status = MOESAIC_OK;
     char name[160];
     if (c->masks && recipe->prune != PRUNE_NONE)
-        status = mask_find(c, ffn_tensor_name(config, c->layer, number, which, name), source, &mask, error);
+        status = mask_find(c, ffn_tensor_name(config, layers_source(c, c->layer), number, which, name), source, &mask,
+                           error);
     return status ? status : matrix_make(source, recipe, mask, stats, drift, residual, ret, error);
 }
 

@@ -155,6 +155,7 @@ static void layer_scale(struct compressor *c) {
 
 moesaic_status budget_measure(struct compressor *c, moesaic_error *error) {
     moesaic_status status = MOESAIC_OK;
+    double before = c->steps_done;
     calibrate_embed(c, &model_weights(c->model)->embedding, c->hidden);
     for (c->layer = 0; !status && c->layer < c->config->layers; c->layer++) {
         status = calibrate_pass(c, NULL, CALIBRATE_LAYER, error);
@@ -162,7 +163,7 @@ moesaic_status budget_measure(struct compressor *c, moesaic_error *error) {
             status = compress_jobs(c, ffn_jobs(c), measure_job, error);
         if (!status)
             layer_scale(c);
-        c->steps_done = budget_steps(&c->recipe) * (c->layer + 1);
+        c->steps_done = before + budget_steps(&c->recipe) * (c->layer + 1);
     }
     return status;
 }

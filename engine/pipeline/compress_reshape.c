@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A smaller shape for the model: experts of each layer go, the others are renumbered, config.json follows. */
+/* A smaller shape for the model: experts of each layer go, the others are renumbered. */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,11 +42,6 @@ static moesaic_status neurons_count(const struct compressor *c, uint32_t *ret_co
     return MOESAIC_OK;
 }
 
-/* Mixtral's and OLMoE's experts go by the name of the dense feed-forward that these models do not have. */
-static bool intermediate_shared(const struct model_config *config) {
-    return config->family == FAMILY_MIXTRAL || config->family == FAMILY_OLMOE;
-}
-
 static moesaic_status kept_allocate(struct compressor *c, moesaic_error *error) {
     size_t experts = c->config->experts;
     c->kept = calloc(experts + 1, sizeof *c->kept);
@@ -74,7 +68,7 @@ moesaic_status reshape_begin(struct compressor *c, moesaic_error *error) {
     *c->shape = *c->config;
     c->shape->experts = experts;
     c->shape->moe_intermediate = neurons;
-    if (intermediate_shared(c->config))
+    if (config_intermediate_shared(c->config))
         c->shape->intermediate = neurons;
     c->config = c->shape;
     return MOESAIC_OK;
@@ -240,97 +234,5 @@ moesaic_status reshape_choose(struct compressor *c, moesaic_error *error) {
         return status_no_memory(error, "routing", count * sizeof *rerouting.logits);
     team_run(c->team, reroute_body, &rerouting);
     free(rerouting.logits);
-    return MOESAIC_OK;
-}
-
-/* ---- config.json ------------------------------------------------------------------------------------------------- */
-
-static size_t blanks_skip(const char *text, size_t bytes, size_t at) {
-    while (at < bytes && strchr(" \t\r\n", text[at]))
-        at++;
-    return at;
-}
-
-/* Offset of the value of `key` in the outermost object of valid JSON; 0: it is not there. */
-static size_t value_find(const char *text, size_t bytes, const char *key) {
-    size_t depth = 0, length = strlen(key);
-    for (size_t i = 0; i < bytes; i++) {
-        depth += text[i] == '{' || text[i] == '[';
-        depth -= depth > 0 && (text[i] == '}' || text[i] == ']');
-        if (text[i] != '"')
-            continue;
-        size_t begin = ++i;
-        while (i < bytes && text[i] != '"')
-            i += text[i] == '\\' ? 2 : 1;
-        if (depth != 1 || i >= bytes || i - begin != length || memcmp(text + begin, key, length))
-            continue;
-        size_t colon = blanks_skip(text, bytes, i + 1);
-        if (colon < bytes && text[colon] == ':')
-            return blanks_skip(text, bytes, colon + 1);
-    }
-    return 0;
-}
-
-/* Replaces the value at `at`, or adds the pair as the first of the object when `at` is 0. */
-static moesaic_status value_put(char **io_text, size_t *io_bytes, size_t at, const char *key, uint32_t value,
-                                moesaic_error *error) {
-    char put[64];
-    const char *text = *io_text;
-    size_t end = at, brace = blanks_skip(text, *io_bytes, 0);
-    while (at && end < *io_bytes && !strchr(",} \t\r\n", text[end]))
-        end++;
-    int length = at ? snprintf(put, sizeof put, "%u", value) : snprintf(put, sizeof put, "\"%s\": %u, ", key, value);
-    if (!at)
-        at = end = brace < *io_bytes ? brace + 1 : *io_bytes;
-    size_t bytes = at + (size_t)length + (*io_bytes - end);
-    char *changed = malloc(bytes + 1);
-    if (!changed)
-        return status_no_memory(error, "config.json", bytes);
-    memcpy(changed, text, at);
-    memcpy(changed + at, put, (size_t)length);
-    memcpy(changed + at + length, text + end, *io_bytes - end);
-    changed[bytes] = 0;
-    free(*io_text);
-    *io_text = changed;
-    *io_bytes = bytes;
-    return MOESAIC_OK;
-}
-
-/* Gives the keys (the first alone where the file has none of them) a new value. */
-static moesaic_status keys_put(char **io_text, size_t *io_bytes, const char *const keys[2], uint32_t value,
-                               moesaic_error *error) {
-    bool found = false;
-    moesaic_status status = MOESAIC_OK;
-    for (int i = 0; !status && i < 2 && keys[i]; i++) {
-        size_t at = value_find(*io_text, *io_bytes, keys[i]);
-        found |= at > 0;
-        if (at)
-            status = value_put(io_text, io_bytes, at, keys[i], value, error);
-    }
-    return status || found ? status : value_put(io_text, io_bytes, 0, keys[0], value, error);
-}
-
-moesaic_status reshape_config(const struct compressor *c, const void *data, size_t bytes, char **ret_text,
-                              size_t *ret_bytes, moesaic_error *error) {
-    bool mixtral = c->config->family == FAMILY_MIXTRAL;
-    const char *const experts[] = {mixtral ? "num_local_experts" : "num_experts",
-                                   mixtral ? "num_experts" : "num_local_experts"};
-    const char *const neurons[] = {
-        intermediate_shared(c->config) ? "intermediate_size" : "moe_intermediate_size", NULL};
-    char *text = malloc(bytes + 1);
-    if (!text)
-        return status_no_memory(error, "config.json", bytes);
-    memcpy(text, data, bytes);
-    moesaic_status status = MOESAIC_OK;
-    if (reshape_drops(c))
-        status = keys_put(&text, &bytes, experts, c->config->experts, error);
-    if (!status && reshape_narrows(c))
-        status = keys_put(&text, &bytes, neurons, c->config->moe_intermediate, error);
-    if (status) {
-        free(text);
-        return status;
-    }
-    *ret_text = text;
-    *ret_bytes = bytes;
     return MOESAIC_OK;
 }

@@ -194,8 +194,8 @@ static moesaic_status write_file(struct compressor *c, const char *name, const v
                                  moesaic_error *error) {
     char *changed = NULL;
     moesaic_status status = MOESAIC_OK;
-    if (c->shape && !strcmp(name, "config.json"))
-        status = reshape_config(c, data, bytes, &changed, &bytes, error);
+    if ((c->shape || c->layers.whole) && !strcmp(name, "config.json"))
+        status = config_reshape(c, data, bytes, &changed, &bytes, error);
     if (!status)
         status = artifact_writer_file(c->writer, name, changed ? changed : data, bytes, error);
     free(changed);
@@ -296,6 +296,8 @@ static json_value *metadata_json(const struct compressor *c) {
                  json_put(root, "checksum", json_make_text("XXH3-64", 7)) &
                  json_put(root, "recipe", recipe_json(&c->recipe)) & json_put(root, "provenance", provenance_json(c)) &
                  json_put(root, "parts", parts_json(c));
+    if (c->layers.whole)
+        whole &= json_put(root, "layers", layers_json(c));
     if (c->choice)
         whole &= json_put(root, "budget", budget_plan_json(c, false));
     if (whole)

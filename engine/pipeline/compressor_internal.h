@@ -60,6 +60,14 @@ struct scaled {
     float *gate, *up, *down;
 };
 
+/* Whole layers dropped. */
+struct layer_drop {
+    const struct model *whole; /* the checkpoint with all its layers; NULL: none go */
+    struct model *cut;         /* those that stay: what is compressed in its place */
+    double *influence;         /* [layers of the checkpoint] */
+    uint32_t *kept;            /* [layers that stay]: their numbers in the checkpoint, rising */
+};
+
 /* AWQ at the layer at hand. */
 struct awq {
     float *scales;              /* [hidden] of the feed-forwards' inputs; NULL without AWQ */
@@ -85,6 +93,7 @@ struct compressor {
     const struct model_config *config; /* of the artifact: the checkpoint's, or `shape` */
     const moesaic_compress_options *options;
     struct recipe recipe;
+    struct layer_drop layers;
     struct budget_plan plan;
     struct measured measured; /* while the plan is made */
     uint8_t *choice; /* [layers, experts + 1]: which of the budget's choices, or BUDGET_UNDECIDED; NULL: no budget */
@@ -158,6 +167,7 @@ typedef enum calibrate_kind {
     CALIBRATE_ATTEND, /* moves the hidden states through attention; keeps the feed-forward's inputs and routing */
     CALIBRATE_FFN,    /* moves them through the feed-forward */
     CALIBRATE_LAYER,  /* moves them through both, and keeps the same */
+    CALIBRATE_THROUGH, /* moves them through both, and keeps nothing */
     CALIBRATE_FULL_ATTEND, /* moves the checkpoint's own through its attention, and keeps what its matrices see */
     CALIBRATE_FULL_FFN     /* moves them through its feed-forward */
 } calibrate_kind;
@@ -167,7 +177,20 @@ moesaic_status calibrate_pass(struct compressor *c, const struct layer_weights *
 moesaic_status calibrate_head(struct compressor *c, struct calib_stats **ret_stats, moesaic_error *error);
 void calibrate_end(struct compressor *c);
 
-/* ---- another shape (compress_reshape.c) ---- */
+/* ---- fewer layers (compress_layers.c) ---- */
+
+/* Where the recipe drops layers, walks the text through the checkpoint and puts the model of the layers that stay in
+ * its place: from there on it is the checkpoint. USAGE when no layer would go, or all. */
+moesaic_status layers_begin(struct compressor *c, const struct tokenizer *tokenizer, moesaic_error *error);
+void layers_end(struct compressor *c);
+/* Number of a layer in the checkpoint: recipes and masks count so. */
+uint32_t layers_source(const struct compressor *c, uint32_t layer);
+/* For the metadata, once layers have been dropped; NULL when out of memory. */
+json_value *layers_json(const struct compressor *c);
+/* Fills the result's source_layer, which the caller frees. */
+moesaic_status layers_result(const struct compressor *c, moesaic_compress_result *result, moesaic_error *error);
+
+/* ---- another shape (compress_reshape.c, compress_config.c) ---- */
 
 /* Works out the artifact's shape from the recipe. USAGE when fewer experts would stay than a token uses, or when no
  * neuron would go. */
@@ -178,8 +201,10 @@ moesaic_status reshape_forward(struct compressor *c, const struct forward_option
 moesaic_status reshape_choose(struct compressor *c, moesaic_error *error);
 /* Leaves in the layer at hand the experts `kept` and their rows of the router. */
 moesaic_status reshape_layer(struct compressor *c, moesaic_error *error);
+/* Mixtral's and OLMoE's experts go by the name of the dense feed-forward that these models do not have. */
+bool config_intermediate_shared(const struct model_config *config);
 /* The bytes of config.json with the new numbers, freed with free(); nothing else of it changes. */
-moesaic_status reshape_config(const struct compressor *c, const void *data, size_t bytes, char **ret_text,
+moesaic_status config_reshape(const struct compressor *c, const void *data, size_t bytes, char **ret_text,
                               size_t *ret_bytes, moesaic_error *error);
 void reshape_end(struct compressor *c);
 /* Whether experts are dropped, and whether those that stay become narrower. */
@@ -312,7 +337,8 @@ moesaic_status write_layer(struct compressor *c, moesaic_error *error);
 /* Bytes of the files that the artifact carries. */
 uint64_t write_files_bytes(const struct compressor *c);
 moesaic_status write_end(struct compressor *c, const struct packed *head, moesaic_error *error);
-void source_identify(struct compressor *c); /* fills source_checksum */
+/* Fills source_checksum. */
+void source_identify(struct compressor *c);
 /* Identifies checkpoint, text, recipe and tokens. */
 moesaic_status compress_fingerprint(const struct compressor *c, uint64_t *ret_fingerprint, moesaic_error *error);
 /* Name of a layer's tensor as published, into `name`; returns `name`. */

@@ -48,6 +48,7 @@ struct recipe_budget {
 
 struct recipe {
     struct recipe_budget budget;
+    double layers; /* share of the layers that goes before anything else, those of the least influence; 0: none */
     struct recipe_drop drop;
     double neurons;               /* share of every routed expert's intermediate neurons that goes; 0: none */
     struct recipe_matrix experts; /* of routed, shared and dense feed-forwards */
@@ -62,6 +63,8 @@ struct recipe {
 };
 
 extern const char *const recipe_presets[];
+/* Whether there is such a preset; then it fills `ret_recipe`. */
+bool recipe_preset(const char *name, struct recipe *ret_recipe);
 /* The preset (NULL: "int4") overlaid with the JSON object `text` (may be NULL): unknown keys, methods and formats and
  * impossible numbers are MOESAIC_E_USAGE naming the key. */
 moesaic_status recipe_read(const char *preset, const char *text, size_t bytes, struct recipe *ret_recipe,

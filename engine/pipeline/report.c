@@ -193,7 +193,9 @@ static json_value *experts_json(struct builder *b) {
 static json_value *drift_json(struct builder *b) {
     json_value *list = json_make_array();
     double tokens = (double)b->c->scored;
-    for (uint32_t moe = 0; b->c->drifts && moe < b->c->moe_layers; moe++) {
+    for (uint32_t moe = 0; moe < b->c->moe_layers; moe++) {
+        if (b->c->twin[moe] < 0)
+            continue;
         json_value *object = json_make_object();
         put_count(b, object, "layer", layer_of(b, moe));
         put_real(b, object, "changed", (double)b->c->drift[moe].changed / tokens);
@@ -349,6 +351,7 @@ json_value *report_json(const struct comparison *c, const struct splits *splits,
     put(&b, root, "opponents", opponents_json(&b));
     put(&b, root, "recipe", metadata_copy(&b, "recipe"));
     put(&b, root, "parts", metadata_copy(&b, "parts"));
+    put(&b, root, "layers", metadata_copy(&b, "layers"));
     put(&b, root, "budget", metadata_copy(&b, "budget"));
     if (!c->options->no_speed) {
         put(&b, root, "speed", speed_json(&b));

@@ -44,6 +44,12 @@ typedef struct moesaic_compressed_part {
     int32_t source;           /* its number in the checkpoint, not `expert` where experts were dropped; -1 likewise */
 } moesaic_compressed_part;
 
+/* A layer of the checkpoint, where layers are dropped. */
+typedef struct moesaic_source_layer {
+    double influence;         /* 1 - the mean cosine of a token's hidden states before and behind it */
+    int32_t layer;            /* its number in the artifact; -1: dropped */
+} moesaic_source_layer;
+
 typedef struct moesaic_compress_result {
     size_t size;              /* sizeof(moesaic_compress_result), set by the caller */
     uint64_t bytes;           /* of the artifact */
@@ -59,6 +65,8 @@ typedef struct moesaic_compress_result {
     uint64_t budget_used;  /* of it */
     double budget_error;   /* of the choice: the experts' output errors over the squares of the hidden states */
     double budget_gap;     /* at most this share of it another choice could save; 0: the choice is exact */
+    uint32_t source_layers; /* of the checkpoint, where the recipe drops layers; else 0 */
+    moesaic_source_layer *source_layer; /* [source_layers], freed with moesaic_free; NULL without */
 } moesaic_compress_result;
 
 /* Compresses the checkpoint `model` into an artifact at `path`: written beside it and renamed when it is whole. The

@@ -5,8 +5,8 @@
 
 #include "cost.h"
 
-static const char *output, *calib_path, *preset, *recipe_path, *drop, *masks, *prune, *quant, *compensate, *attention,
-    *head, *budget;
+static const char *output, *calib_path, *preset, *recipe_path, *drop, *drop_layers, *masks, *prune, *quant, *compensate,
+    *attention, *head, *budget;
 static int64_t calib_tokens, seed;
 static bool recover, resume, report = true, opponents = true;
 static moesaic_cost_options cost;
@@ -18,6 +18,7 @@ static const struct option_spec options[] = {
     {"preset", 0, OPTION_TEXT, "NAME", "int4 (default), int4-all, int4-sparse50, small or quality", &preset},
     {"drop-experts", 0, OPTION_TEXT, "METHOD:SHARE",
      "whole experts of every layer: reap, frequency or random, and the share to drop", &drop},
+    {"drop-layers", 0, OPTION_TEXT, "METHOD:SHARE", "whole layers: influence, and the share to drop", &drop_layers},
     {"seed", 0, OPTION_INT, "S", "of random choices", &seed, 0, 9e15},
     {"prune", 0, OPTION_TEXT, "METHOD:SHARE",
      "experts: magnitude, wanda, sparsegpt or structured, and the share to remove or 2:4, 4:8", &prune},
@@ -53,16 +54,16 @@ static void set_format(json_t *part, const char *text) {
         json_object_set_new(part, "group", json_integer(atol(dash + 2)));
 }
 
-static int set_drop(json_t *recipe) {
-    const char *colon = strchr(drop, ':');
+/* METHOD:SHARE of an option into the object under `key`. */
+static int set_drop(json_t *recipe, const char *key, const char *option, const char *text, const char *example) {
+    const char *colon = strchr(text, ':');
     char *end = NULL;
     double share = colon ? strtod(colon + 1, &end) : -1;
     if (!colon || end == colon + 1 || *end || !(share >= 0 && share < 1))
-        return cli_usage("--drop-experts: '%s' is not METHOD:SHARE, such as reap:0.25", drop);
-    json_t *part = part_of(recipe, "drop");
-    json_object_set_new(part, "method", json_stringn(drop, (size_t)(colon - drop)));
+        return cli_usage("%s: '%s' is not METHOD:SHARE, such as %s", option, text, example);
+    json_t *part = part_of(recipe, key);
+    json_object_set_new(part, "method", json_stringn(text, (size_t)(colon - text)));
     json_object_set_new(part, "share", json_real(share));
-    json_object_set_new(part, "seed", json_integer(seed));
     return EXIT_DONE;
 }
 
@@ -164,7 +165,11 @@ static int recipe_text(char **ret_text) {
                          recipe ? 1 : why.line);
     }
     if (drop)
-        status = set_drop(recipe);
+        status = set_drop(recipe, "drop", "--drop-experts", drop, "reap:0.25");
+    if (!status && drop)
+        json_object_set_new(part_of(recipe, "drop"), "seed", json_integer(seed));
+    if (!status && drop_layers)
+        status = set_drop(recipe, "drop_layers", "--drop-layers", drop_layers, "influence:0.25");
     if (!status && prune)
         status = set_prune(recipe);
     if (!status && quant)
@@ -209,6 +214,15 @@ static void starved_print(const moesaic_compress_result *r) {
         putchar('\n');
 }
 
+/* The layers that went, each with its influence. */
+static void layers_print(const moesaic_compress_result *r) {
+    fputs("layers dropped (influence):", stdout);
+    for (uint32_t i = 0; i < r->source_layers; i++)
+        if (r->source_layer[i].layer < 0)
+            printf(" %u (%.4f)", i, r->source_layer[i].influence);
+    putchar('\n');
+}
+
 static void summary_print(const moesaic_compress_result *r) {
     char bytes[32];
     size_t worst = 0;
@@ -220,6 +234,8 @@ static void summary_print(const moesaic_compress_result *r) {
     printf("%s: %s, %.3f bits a weight, %.3f in the experts; %.1f s on %llu tokens\n", output,
            cli_bytes((double)r->bytes, bytes), r->bits_per_weight, r->expert_bits_per_weight, r->seconds,
            (unsigned long long)r->calib_tokens);
+    if (r->source_layers)
+        layers_print(r);
     if (r->parts)
         printf("output error of the experts: %.4f on average, %.4f at worst (layer %u, expert %d)\n", error,
                r->part[worst].error, r->part[worst].layer, r->part[worst].expert);
@@ -348,6 +364,18 @@ static int compare(moesaic_model *model, const moesaic_compress_options *made, b
 
 /* ---- the verb ---------------------------------------------------------------------------------------------------- */
 
+/* Every layer of the checkpoint: its influence, and its number in the artifact or null. */
+static json_t *layers_json(const moesaic_compress_result *r) {
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < r->source_layers; i++) {
+        int32_t now = r->source_layer[i].layer;
+        json_array_append_new(list,
+                              json_pack("{s:i,s:f,s:o}", "source", (int)i, "influence", r->source_layer[i].influence,
+                                        "layer", now < 0 ? json_null() : json_integer(now)));
+    }
+    return list;
+}
+
 static int result_json(const moesaic_compress_result *r, json_t *document) {
     json_t *parts = json_array();
     for (size_t i = 0; i < r->parts; i++)
@@ -361,6 +389,8 @@ static int result_json(const moesaic_compress_result *r, json_t *document) {
         json_object_set_new(root, "budget",
                             json_pack("{s:I,s:I,s:f,s:f}", "bytes", (json_int_t)r->budget_bytes, "used",
                                       (json_int_t)r->budget_used, "error", r->budget_error, "gap", r->budget_gap));
+    if (r->source_layers)
+        json_object_set_new(root, "layers", layers_json(r));
     if (document)
         json_object_set_new(root, "report", document);
     return cli_json_print(root);
@@ -399,6 +429,7 @@ static int compress(moesaic_model *model, const char *recipe, const char *calib,
     else if (!status)
         status = cli_flush();
     json_decref(document);
+    moesaic_free(result.source_layer);
     moesaic_free(result.part);
     return status;
 }
