@@ -336,8 +336,20 @@ static void store_new(struct forward *f, struct forward_worker *w, const struct 
     }
 }
 
+/* Asks for the keys that the task reads first, while its queries are made ready. */
+static void fetch_first(const struct forward *f, const struct attention_task *task, uint32_t layer) {
+    size_t group = f->config->heads / f->config->kv_heads, window = f->config->layer[layer].window;
+    size_t high = f->row[task->first_row + task->row_begin / group].position + (size_t)1;
+    size_t low = larger(window && high > window ? high - window : 0, task->segment_begin * ATTENTION_SEGMENT_TOKENS);
+    const struct kv_cache *cache = f->items[task->item].context->cache;
+    const uint8_t *keys = kv_cache_keys(cache, low / KV_BLOCK_TOKENS, cache_layer(cache, layer), task->kv_head);
+    for (size_t byte = 0; byte < cache->run_bytes; byte += 64)
+        __builtin_prefetch(keys + byte);
+}
+
 static void task_run(struct forward *f, struct forward_worker *w, const struct attention_task *task, uint32_t layer,
                      const struct layer_weights *weights) {
+    fetch_first(f, task, layer);
     if (f->narrow) {
         if (w->inverse_item != task->item)
             for (size_t i = 0; i < f->items[task->item].count; i++)

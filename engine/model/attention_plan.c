@@ -33,13 +33,14 @@ static void plan_narrow(struct forward *f, uint32_t item, uint32_t first_row, si
     }
 }
 
-/* Wide: keys are in the cache already; a task is one tile of rows, longest first. */
+/* Wide: keys are in the cache already; a task is one tile of rows. Head by head, so that its keys stay in a cache, and
+ * longest first, so that the last tasks are short. */
 static void plan_wide(struct forward *f, uint32_t item, uint32_t first_row) {
     size_t count = f->items[item].count, before = f->items[item].context->cache->tokens;
     uint32_t group = f->config->heads / f->config->kv_heads, rows = (uint32_t)count * group;
-    for (uint32_t end = rows; end > 0;) {
-        uint32_t begin = (end - 1) / ATTENTION_TILE_ROWS * ATTENTION_TILE_ROWS;
-        for (uint32_t head = 0; head < f->config->kv_heads; head++)
+    for (uint32_t head = 0; head < f->config->kv_heads; head++)
+        for (uint32_t end = rows, begin; end > 0; end = begin) {
+            begin = (end - 1) / ATTENTION_TILE_ROWS * ATTENTION_TILE_ROWS;
             f->task[f->tasks++] = (struct attention_task){
                 .item = item,
                 .kv_head = head,
@@ -47,8 +48,7 @@ static void plan_wide(struct forward *f, uint32_t item, uint32_t first_row) {
                 .row_begin = begin,
                 .row_end = end,
                 .segment_end = (uint32_t)segments_of(before + (end - 1) / group + 1)};
-        end = begin;
-    }
+        }
 }
 
 void attention_plan(struct forward *f) {

@@ -226,7 +226,9 @@ bool memory_residency_add(const struct topology *topology, const void *address, 
 /* Advises the kernel that the whole pages inside may leave memory. They keep their content. */
 void memory_let_go(const void *address, size_t bytes);
 
-/* Plain heap memory aligned for kernels (64 bytes), zeroed; free with free(). NULL on failure or overflow. */
+/* Plain heap memory aligned for kernels (64 bytes), from 2 MiB on in huge pages where the system has them; free with
+ * free(). The second is zeroed. NULL on failure or overflow. */
+void *memory_aligned(size_t bytes);
 void *memory_zeroed(size_t count, size_t size);
 
 /* ---- team ------------------------------------------------------------------------------------------------------ */
