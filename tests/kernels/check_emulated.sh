@@ -32,6 +32,9 @@ done
 for source in "$root"/quant/kernels/neondot/*.c; do
     compile "$source" -march=armv8.2-a+dotprod
 done
+for source in "$root"/quant/kernels/i8mm/*.c; do
+    compile "$source" -march=armv8.2-a+dotprod+i8mm
+done
 # shellcheck disable=SC2086
 "$compiler" -static $objects -lm -lpthread -o "$out/check_kernels"
 for isa in "$@"; do

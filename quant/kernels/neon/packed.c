@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NEON products on packed weights: byte products widened in two steps. */
 #define PACKED_DOT 0
+#define PACKED_MATRIX 0
 #include "packed_internal.h"
 
 FEW_KERNEL(few_int8_neon, unpack_int8_neon)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Products on packed weights for NEON, with and without its byte dot product: each group is unpacked to lines and
- * multiplied with up to four tokens, whose sums stay in registers.
+/* Products on packed weights for NEON, with and without its byte dot and matrix products: each group is unpacked to
+ * lines and multiplied with up to four tokens, whose sums stay in registers.
  *
- * The file that includes this defines PACKED_DOT (0 or 1) before and names its kernels with FEW_KERNEL and MANY_KERNEL.
- */
+ * The file that includes this defines PACKED_DOT and PACKED_MATRIX (0 or 1) before and names its kernels with
+ * FEW_KERNEL and MANY_KERNEL. */
 #ifndef NEON_PACKED_INTERNAL_H
 #define NEON_PACKED_INTERNAL_H
 
@@ -51,6 +51,43 @@ INLINE void lines_group(uint8x16_t zero, int tokens, size_t blocks, const uint8_
     }
 }
 
+#if PACKED_MATRIX
+/* The same with products of 2 rows x 8 k and 2 tokens x 8 k, for two tokens or more: the lanes of two quads are woven
+ * so that the 8 k of a row lie side by side. Of an odd number of tokens the last is its own partner. */
+INLINE void lines_pairs(uint8x16_t zero, int tokens, size_t blocks, const uint8_t *lines, const int8_t *const *x,
+                        size_t step, int32x4_t sums[QUARTERS][MANY_TOKENS]) {
+    enum { PAIRS = MANY_TOKENS / 2 };
+    const int pairs = (tokens + 1) / 2;
+    int32x4_t square[2 * QUARTERS][PAIRS]; /* [row / 2][token / 2]: of each row both tokens */
+    for (int i = 0; i < 2 * QUARTERS; i++)
+        for (int p = 0; p < pairs; p++)
+            square[i][p] = vdupq_n_s32(0);
+    for (size_t b = 0; b < blocks; b++, lines += (size_t)8 * PANEL_LINE) {
+        _Pragma("GCC unroll 1") for (size_t q = 0; q < 8; q += 2) { /* unrolled, gcc loads ahead and spills the sums */
+            int8x16_t both[PAIRS];
+            for (int p = 0; p < pairs; p++)
+                both[p] = vcombine_s8(vld1_s8(x[2 * p] + b * step + 4 * q),
+                                      vld1_s8(x[2 * p + 1 < tokens ? 2 * p + 1 : 2 * p] + b * step + 4 * q));
+            for (int i = 0; i < QUARTERS; i++) {
+                const uint8_t *line = lines + q * PANEL_LINE + i * QUARTER;
+                int32x4_t even = vreinterpretq_s32_u8(vsubq_u8(vld1q_u8(line), zero));
+                int32x4_t odd = vreinterpretq_s32_u8(vsubq_u8(vld1q_u8(line + PANEL_LINE), zero));
+                for (int p = 0; p < pairs; p++) {
+                    square[2 * i][p] =
+                        vmmlaq_s32(square[2 * i][p], vreinterpretq_s8_s32(vzip1q_s32(even, odd)), both[p]);
+                    square[2 * i + 1][p] =
+                        vmmlaq_s32(square[2 * i + 1][p], vreinterpretq_s8_s32(vzip2q_s32(even, odd)), both[p]);
+                }
+            }
+        }
+    }
+    for (int i = 0; i < QUARTERS; i++)
+        for (int t = 0; t < tokens; t++)
+            sums[i][t] = t % 2 ? vuzp2q_s32(square[2 * i][t / 2], square[2 * i + 1][t / 2])
+                               : vuzp1q_s32(square[2 * i][t / 2], square[2 * i + 1][t / 2]);
+}
+#endif
+
 /* acc[t][row] = fmaf(sum, w_scale * x_scale, acc[t][row]) for the 16 rows of a panel. */
 INLINE void rescale(int tokens, const float *w_scales, const float *x_scales, int32x4_t sums[QUARTERS][MANY_TOKENS],
                     float (*acc)[PANEL_ROWS]) {
@@ -81,7 +118,12 @@ INLINE void group_of(int tokens, uint8x16_t zero, size_t blocks, const uint8_t *
     for (int i = 0; i < QUARTERS; i++)
         for (int t = 0; t < tokens; t++)
             sums[i][t] = vdupq_n_s32(0);
-    lines_group(zero, tokens, blocks, lines, x, step, sums);
+#if PACKED_MATRIX
+    if (tokens > 1)
+        lines_pairs(zero, tokens, blocks, lines, x, step, sums);
+    else
+#endif
+        lines_group(zero, tokens, blocks, lines, x, step, sums);
     rescale(tokens, w_scales, x_scales, sums, acc);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NEON products on packed weights with the byte dot product. */
 #define PACKED_DOT 1
+#define PACKED_MATRIX 0
 #include "../neon/packed_internal.h"
 
 FEW_KERNEL(few_int8_neondot, unpack_int8_neon)
