@@ -239,6 +239,26 @@ static moesaic_status open_artifact(struct world *w, moesaic_error *error) {
     return status;
 }
 
+/* The model against itself; speeds and costs differ from run to run and are left out of the digest. */
+static moesaic_status compare(struct world *w, moesaic_error *error) {
+    const moesaic_compare_text text = {"text", w->text, w->text_bytes};
+    moesaic_compare_options options = {.size = sizeof options,
+                                       .text = &text,
+                                       .texts = 1,
+                                       .window = 16,
+                                       .tokens = 32,
+                                       .speed_rounds = 1,
+                                       .html_path = w->out};
+    moesaic_compare_result result = {.size = sizeof result};
+    moesaic_status status = moesaic_compare(w->engine, w->engine, &options, &result, error);
+    if (status)
+        return status;
+    digest_add(w, &result.scored, sizeof result.scored);
+    digest_add(w, &result.perplexity, sizeof result.perplexity);
+    moesaic_free(result.json);
+    return MOESAIC_OK;
+}
+
 static bool folder_remove(const char *folder) {
     char command[128];
     snprintf(command, sizeof command, "rm -rf %s", folder);
@@ -317,6 +337,7 @@ static const struct scenario {
                  {"carry out a plan and rebalance", carry_out},
                  {"plan a placement", place},
                  {"export", export},
+                 {"compare and report", compare},
                  {"compress", compress},
                  {"open an artifact", open_artifact},
                  {"compress with pruning", compress_sparse},
