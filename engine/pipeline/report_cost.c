@@ -114,20 +114,23 @@ static void energy_chart(struct page *p, const json_value *cost) {
 
 /* ---- the tables -------------------------------------------------------------------------------------------------- */
 
-/* Four digits, and no power of ten for large numbers. */
-static void number(struct page *p, double value) {
-    page_print(p, value >= 1000 ? "%.0f" : "%.4g", value);
+/* No power of ten for large numbers. */
+static void number(struct page *p, double value, int digits) {
+    if (value >= 1000)
+        page_print(p, "%.0f", value);
+    else
+        page_print(p, "%.*g", digits, value);
 }
 
 static void value_cell(struct page *p, const json_value *figure, double unit) {
     double low = real_at(figure, "low"), high = real_at(figure, "high");
     page_print(p, "<td>");
-    number(p, real_at(figure, "value") * unit);
+    number(p, real_at(figure, "value") * unit, 4);
     if (low < high) {
         page_print(p, "<br><span class=\"faint\">");
-        number(p, low * unit);
+        number(p, low * unit, 3);
         page_print(p, " to ");
-        number(p, high * unit);
+        number(p, high * unit, 3);
         page_print(p, "</span>");
     }
     page_print(p, "</td>");
