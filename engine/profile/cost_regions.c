@@ -72,17 +72,17 @@ moesaic_status cost_rates_make(const moesaic_cost_options *o, const struct cost_
                             rates.region);
     if (status)
         return status;
-    rates.intensity = o->has_intensity ? point(o->intensity, COST_GIVEN, "given")
+    rates.intensity = o->has_intensity ? point(o->intensity, COST_GIVEN, "by the caller")
                                        : point(region->intensity, COST_MODELLED, region->intensity_how);
     if (o->has_price)
-        rates.price = point(o->price, COST_GIVEN, "given");
+        rates.price = point(o->price, COST_GIVEN, "by the caller");
     else if (region->price_how)
         rates.price = point(region->price, COST_MODELLED, region->price_how);
     else
         rates.price = (struct cost_figure){0.095, 0.05, 0.14, COST_MODELLED,
                                            "assumed: the span of industrial prices, and its middle"};
-    rates.pue =
-        o->pue != 0 ? point(o->pue, COST_GIVEN, "given") : point(1, COST_MODELLED, "assumed: the machine alone");
+    rates.pue = o->pue != 0 ? point(o->pue, COST_GIVEN, "by the caller")
+                            : point(1, COST_MODELLED, "assumed: the machine alone");
     /* Bytes that a cache serves reach no memory. */
     rates.dram_j_per_byte = (struct cost_figure){1.95e-9 / 8, 0, 2.6e-9 / 8, COST_MODELLED,
                                                  "1.3 to 2.6 nJ for 64 bits (Horowitz, ISSCC 2014); low: all from "

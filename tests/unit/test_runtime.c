@@ -268,6 +268,26 @@ Test(runtime_cpu, a_level_implies_what_it_builds_on) {
     cr_assert_gt(strlen(cpu_model_name()), 0);
 }
 
+/* As the kernel reads them. */
+Test(runtime_cpu, family_and_model) {
+    unsigned family = 0, model = 0, kernel_family = 0, kernel_model = 0;
+    char line[256];
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    cr_assert_not_null(file);
+    while (fgets(line, sizeof line, file) && line[0] != '\n') {
+        (void)sscanf(line, "cpu family : %u", &kernel_family);
+        (void)sscanf(line, "model : %u", &kernel_model);
+    }
+    fclose(file);
+#if defined(__x86_64__)
+    cr_assert(cpu_family_model(&family, &model));
+    cr_assert_eq(family, kernel_family);
+    cr_assert_eq(model, kernel_model);
+#else
+    cr_assert_not(cpu_family_model(&family, &model));
+#endif
+}
+
 Test(runtime_cpu, environment_caps) {
     setenv("MOESAIC_CPU", "avx512", 1);
     cr_assert_eq(cpu_bundles() & ~(uint32_t)(CPU_AVX2 | CPU_AVX512), 0);
