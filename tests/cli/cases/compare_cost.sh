@@ -27,7 +27,7 @@ END
 meter=$!
 while [ ! -e ready ]; do sleep 0.01; done
 MOESAIC_POWERCAP=powercap moesaic compare "$DATA/fable-moe" "$DATA/fable-moe" --text "$DATA/texts/eval_tales.txt" \
-    --tokens 300 --json >measured.json
+    --tokens 300 --threads 1 --json >measured.json
 touch stop
 wait $meter
 python3 - <<'END'
