@@ -10,6 +10,8 @@ size_t kernels_many_tokens(number_format format, uint32_t bundles) {
     if (bundles & CPU_NEON)
         return 5;
     /* INT8, INT4 and INT2 expand in one or two operations: as fast packed (Zen 5, 64 tokens: INT4 0.77 of the peak,
-     * unpacked lines 0.73). The others gain from 20 to 30 tokens on. */
-    return format == FORMAT_INT8 || format == FORMAT_INT4 || format == FORMAT_INT2 ? SIZE_MAX : 24;
+     * unpacked lines 0.73). The others gain from 20 to 30 tokens on, in 256 bits from 6 to 8 on. */
+    if (format == FORMAT_INT8 || format == FORMAT_INT4 || format == FORMAT_INT2)
+        return SIZE_MAX;
+    return bundles & CPU_AVX512 ? 24 : 8;
 }
