@@ -9,7 +9,8 @@
 #include "advise_internal.h"
 #include "runtime.h"
 
-enum { CALIB_TOKENS = 16384, TEXT_TOKENS = 8192 };
+/* Of texts that are given, and of those that the model has to write. */
+enum { CALIB_TOKENS = 16384, TEXT_TOKENS = 8192, SAMPLED_CALIB_TOKENS = 4096, SAMPLED_TEXT_TOKENS = 2048 };
 #define MAX_KL 0.01
 /* Sizes of weights this near count as equal, and so do speeds. */
 #define NEAR_BYTES 1.01
@@ -122,6 +123,20 @@ static moesaic_status ask_speed(struct advice *a, bool *ret_fast, moesaic_error 
     answer(step, "%.1f tokens/s, %s asked for; it reads %.1f of the %.1f GB/s that a plain loop reads here",
            r->base_tok_s, wanted, r->base_tok_s * (double)a->info.active_bytes / 1e9, r->read_bytes_s / 1e9);
     branch(step, *ret_fast ? "compression is not needed for the speed's sake" : "it must read less for a token");
+    return MOESAIC_OK;
+}
+
+/* Only where there is none. */
+static moesaic_status ask_text(struct advice *a, moesaic_error *error) {
+    bool judges = !a->options.text;
+    moesaic_status status = advise_sample(a, error);
+    if (status)
+        return status;
+    moesaic_advice_step *step = step_add(a, false, "Is there a text to calibrate on?");
+    answer(step, "%u tokens that the model wrote itself, at temperature 1 from starts spread over its vocabulary%s",
+           a->options.calib_tokens, judges ? "; others such to judge by" : "");
+    branch(step, "what follows holds for such text: a text of its use (--calib) gives a surer answer");
+    a->result->sampled = true;
     return MOESAIC_OK;
 }
 
@@ -245,7 +260,10 @@ static moesaic_status walk(struct advice *a, moesaic_error *error) {
         r->verdict = "nothing";
         return MOESAIC_OK;
     }
-    status = try_all(a, error);
+    if (!a->options.calib)
+        status = ask_text(a, error);
+    if (!status)
+        status = try_all(a, error);
     if (status)
         return status;
     ask_all(a);
@@ -269,13 +287,14 @@ static moesaic_status advice_check(struct advice *a, moesaic_error *error) {
         return status;
     if (!strcmp(a->info.container, "moe"))
         return status_set(error, MOESAIC_E_USAGE, "advise: the model is an artifact already (%s)", a->info.path);
-    if (!o->calib || !o->text)
-        return status_set(error, MOESAIC_E_USAGE, "advise: a calibration text and one to judge by are needed");
+    bool given = o->calib != NULL;
+    if (given && !o->text)
+        return status_set(error, MOESAIC_E_USAGE, "advise: a calibration text without one to judge by");
     if (!(o->max_kl >= 0) || !(o->min_tok_s >= 0))
         return status_set(error, MOESAIC_E_USAGE, "advise: max_kl %g and min_tok_s %g, expected numbers from 0",
                           o->max_kl, o->min_tok_s);
-    o->calib_tokens = o->calib_tokens ? o->calib_tokens : CALIB_TOKENS;
-    o->text_tokens = o->text_tokens ? o->text_tokens : TEXT_TOKENS;
+    o->calib_tokens = o->calib_tokens ? o->calib_tokens : given ? CALIB_TOKENS : SAMPLED_CALIB_TOKENS;
+    o->text_tokens = o->text_tokens ? o->text_tokens : o->text ? TEXT_TOKENS : SAMPLED_TEXT_TOKENS;
     o->max_kl = o->max_kl > 0 ? o->max_kl : MAX_KL;
     return MOESAIC_OK;
 }
@@ -293,7 +312,7 @@ moesaic_status pipeline_advise(moesaic_model *model, const moesaic_advise_option
     ret_result->max_kl = a.options.max_kl;
     ret_result->base_bytes = a.info.weight_bytes;
     a.options.memory_bytes = a.options.memory_bytes ? a.options.memory_bytes : machine_memory();
-    a.total = ADVISE_BASE + ADVISE_TREATMENT * (TREATMENTS + (uint64_t)1);
+    a.total = ADVISE_BASE + (a.options.calib ? 0 : ADVISE_SAMPLE) + ADVISE_TREATMENT * (TREATMENTS + (uint64_t)1);
     status = advise_begin(&a, &why);
     if (!status)
         status = walk(&a, &why);

@@ -51,21 +51,22 @@ void advise_end(struct advice *a) {
         tried_remove(a);
         rmdir(a->folder);
     }
+    free(a->sampled[1]);
+    free(a->sampled[0]);
     free(a->path);
     free(a->folder);
 }
 
 /* ---- measurements ------------------------------------------------------------------------------------------------ */
 
-static int progress(void *user, uint64_t done, uint64_t total) {
+int advise_progress(void *user, uint64_t done, uint64_t total) {
     struct advice *a = user;
     if (!a->options.progress)
         return 0;
     return a->options.progress(a->options.user, a->done + (total ? a->weight * done / total : 0), a->total);
 }
 
-/* The next piece of work, which is `weight` units of the whole. */
-static void piece_begin(struct advice *a, uint64_t weight) {
+void advise_piece_begin(struct advice *a, uint64_t weight) {
     a->done += a->weight;
     a->weight = weight;
 }
@@ -83,13 +84,13 @@ moesaic_status advise_base_speed(struct advice *a, moesaic_error *error) {
                                .repetitions = REPETITIONS,
                                .threads = a->options.threads,
                                .no_pin = a->options.no_pin,
-                               .progress = progress,
+                               .progress = advise_progress,
                                .user = a};
     moesaic_bench_result *result = calloc(1, sizeof *result);
     if (!result)
         return status_no_memory(error, "advise", sizeof *result);
     result->size = sizeof *result;
-    piece_begin(a, ADVISE_BASE);
+    advise_piece_begin(a, ADVISE_BASE);
     moesaic_status status = moesaic_bench(a->model, &o, result, error);
     a->result->base_tok_s = result->run[1].tokens_per_second.median;
     a->result->read_bytes_s = result->read_bytes_per_second.median;
@@ -125,9 +126,9 @@ static moesaic_status tried_compress(struct advice *a, const struct treatment *t
                                   .calib_tokens = a->options.calib_tokens,
                                   .threads = a->options.threads,
                                   .no_pin = a->options.no_pin,
-                                  .progress = progress,
+                                  .progress = advise_progress,
                                   .user = a};
-    piece_begin(a, ADVISE_TREATMENT * 8 / 10);
+    advise_piece_begin(a, ADVISE_TREATMENT * 8 / 10);
     moesaic_status status = moesaic_compress(a->model, a->path, &o, &result, error);
     if (!status && !a->result->candidates)
         load_note(a, &result);
@@ -148,11 +149,11 @@ static moesaic_status tried_compare(struct advice *a, moesaic_model *model, moes
                                  .texts = 1,
                                  .tokens = a->options.text_tokens,
                                  .speed_rounds = REPETITIONS,
-                                 .progress = progress,
+                                 .progress = advise_progress,
                                  .user = a};
     moesaic_compare_result result = {.size = sizeof result};
     moesaic_status status = moesaic_engine_create(model, &engine_options, &engine, error);
-    piece_begin(a, ADVISE_TREATMENT * 2 / 10);
+    advise_piece_begin(a, ADVISE_TREATMENT * 2 / 10);
     if (!status)
         status = moesaic_compare(a->base, engine, &o, &result, error);
     c->kl_mean = result.kl_mean;

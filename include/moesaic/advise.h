@@ -13,12 +13,12 @@ enum { MOESAIC_ADVICE_STEPS_MAX = 12, MOESAIC_ADVICE_CANDIDATES_MAX = 8 };
 
 typedef struct moesaic_advise_options {
     size_t size;           /* sizeof(moesaic_advise_options) */
-    const char *calib;     /* UTF-8 text to calibrate on */
+    const char *calib;     /* UTF-8 text to calibrate on; NULL: what the model itself writes, at temperature 1 */
     size_t calib_bytes;
-    uint32_t calib_tokens; /* most tokens of it to use; 0: 16384 */
-    const char *text;      /* UTF-8 text to judge by, which calibration should not have seen */
+    uint32_t calib_tokens; /* most tokens of it to use; 0: 16384, or 4096 of the model's own */
+    const char *text;      /* UTF-8 text to judge by, which calibration should not have seen; or NULL without calib */
     size_t text_bytes;
-    uint32_t text_tokens;  /* most tokens of it to use; 0: 8192 */
+    uint32_t text_tokens;  /* most tokens of it to use; 0: 8192, or 2048 of the model's own */
     uint64_t memory_bytes; /* for weights and the KV cache of one sequence; 0: this machine's */
     double max_kl;         /* mean KL from the base that is still good, in nats; 0: 0.01 */
     double min_tok_s;      /* decoding one sequence; 0: no demand */
@@ -58,12 +58,13 @@ typedef struct moesaic_advise_result {
     uint32_t steps, candidates;
     moesaic_advice_step step[MOESAIC_ADVICE_STEPS_MAX];
     moesaic_advice_candidate candidate[MOESAIC_ADVICE_CANDIDATES_MAX];
+    bool sampled;        /* calibrated on what the model itself wrote, for want of a text */
 } moesaic_advise_result;
 
 /* Walks the decision tree for the checkpoint `model` (docs/compression.md). With a memory or a speed asked for, the
  * best quality that meets them is advised, and nothing where the base does; with neither, the smallest that is still
- * good. Only speeds differ between two runs. Errors: USAGE (the model is an artifact; texts are missing), INPUT (texts
- * too short), IO (naming the file), MEMORY, NONFINITE, CANCELLED; nothing is left behind in any case. */
+ * good. Only speeds differ between two runs. Errors: USAGE (the model is an artifact; no text to judge by), INPUT
+ * (texts too short), IO (naming the file), MEMORY, NONFINITE, CANCELLED; nothing is left behind in any case. */
 MOESAIC_API moesaic_status moesaic_advise(moesaic_model *model, const moesaic_advise_options *options,
                                           moesaic_advise_result *ret_result, moesaic_error *error);
 

@@ -204,15 +204,12 @@ static moesaic_status compress_masked(struct world *w, moesaic_error *error) {
     return compress_any(w, w->model, masked_recipe, w->masks, error);
 }
 
-/* Every treatment is compressed, opened, compared and timed; only the speeds differ between two runs. */
+/* With texts that the model writes itself: every treatment is compressed, opened, compared and timed. Only the speeds
+ * differ between two runs. */
 static moesaic_status advise(struct world *w, moesaic_error *error) {
     static moesaic_advise_result result;
     moesaic_advise_options options = {.size = sizeof options,
-                                      .calib = w->text,
-                                      .calib_bytes = w->text_bytes,
-                                      .calib_tokens = 64,
-                                      .text = w->text,
-                                      .text_bytes = w->text_bytes,
+                                      .calib_tokens = 128,
                                       .text_tokens = 16,
                                       .memory_bytes = 80 << 10,
                                       .threads = 1,

@@ -10,7 +10,8 @@ static int64_t calib_tokens, text_tokens;
 static double max_kl, min_tok_s;
 
 static const struct option_spec options[] = {
-    {"calib", 0, OPTION_TEXT, "FILE", "calibration text ('-': standard input)", &calib_path},
+    {"calib", 0, OPTION_TEXT, "FILE", "calibration text ('-': standard input); without it what the model itself writes",
+     &calib_path},
     {"text", 0, OPTION_TEXT, "FILE", "text to judge by; without it the last twentieth of the calibration's",
      &text_path},
     {"memory", 0, OPTION_TEXT, "SIZE", "for weights and KV cache, such as 24GiB (this machine's)", &memory_text},
@@ -36,14 +37,15 @@ static char *shell_word(char *to, const char *text) {
 
 /* The command that carries the advice out; freed with free(). */
 static char *command_make(const moesaic_advise_result *r, const char *model) {
-    char *command = malloc(4 * (strlen(model) + strlen(calib_path)) + sizeof r->candidate->options + 64);
+    const char *calib = calib_path ? calib_path : "TEXT";
+    char *command = malloc(4 * (strlen(model) + strlen(calib)) + sizeof r->candidate->options + 64);
     if (!command)
         return NULL;
     char *to = stpcpy(command, r->chosen >= 0 ? "moesaic compress" : "moesaic run");
     if (*model)
         to = shell_word(stpcpy(to, " "), model);
     if (r->chosen >= 0) {
-        to = shell_word(stpcpy(to, " -o OUT.moe --calib "), calib_path);
+        to = shell_word(stpcpy(to, " -o OUT.moe --calib "), calib);
         stpcpy(stpcpy(to, " "), r->candidate[r->chosen].options);
     }
     return command;
@@ -67,12 +69,15 @@ static int print_json(const moesaic_advise_result *r, const char *command) {
         json_array_append_new(walk, step_json(&r->step[i]));
     for (uint32_t i = 0; i < r->candidates; i++)
         json_array_append_new(candidates, candidate_json(&r->candidate[i]));
-    return cli_json_print(
-        json_pack("{s:s,s:s,s:s?,s:s,s:I,s:f,s:f,s:{s:I,s:f,s:f},s:o,s:o}", "schema", "moesaic.advise/1", "verdict",
-                  r->verdict, "chosen", r->chosen >= 0 ? r->candidate[r->chosen].name : NULL, "command", command,
-                  "memory_bytes", (json_int_t)r->memory_bytes, "max_kl", r->max_kl, "min_tok_s", r->min_tok_s, "base",
-                  "bytes", (json_int_t)r->base_bytes, "decode_tok_s", r->base_tok_s, "read_bytes_s", r->read_bytes_s,
-                  "walk", walk, "candidates", candidates));
+    return cli_json_print(json_pack(
+        "{s:s,s:s,s:s?,s:s,s:s,s:I,s:f,s:f,s:{s:I,s:f,s:f},s:o,s:o}", "schema", "moesaic.advise/1", "verdict",
+        r->verdict, "chosen", r->chosen >= 0 ? r->candidate[r->chosen].name : NULL, "command", command, "calibration",
+        r->sampled   ? "sampled"
+        : calib_path ? "given"
+                     : "none",
+        "memory_bytes", (json_int_t)r->memory_bytes, "max_kl", r->max_kl, "min_tok_s", r->min_tok_s, "base", "bytes",
+        (json_int_t)r->base_bytes, "decode_tok_s", r->base_tok_s, "read_bytes_s", r->read_bytes_s, "walk", walk,
+        "candidates", candidates));
 }
 
 static int print_text(const moesaic_advise_result *r, const char *command) {
@@ -102,14 +107,15 @@ static int advise(moesaic_model *model, const char *name, const char *const text
     double memory = 0;
     if (memory_text && !cli_read_bytes(memory_text, &memory))
         return cli_usage("--memory: '%s' is not a size, such as 24GiB", memory_text);
-    size_t used = text_path ? bytes[0] : cli_calibration_bytes(texts[0], bytes[0]);
-    bool held_out = used < bytes[0];
+    size_t used = text_path || !calib_path ? bytes[0] : cli_calibration_bytes(texts[0], bytes[0]);
+    size_t held_out = used < bytes[0] ? used : 0;
+    const char *judge = text_path ? texts[1] : calib_path ? texts[0] + held_out : NULL;
     moesaic_advise_options o = {.size = sizeof o,
                                 .calib = texts[0],
                                 .calib_bytes = used,
                                 .calib_tokens = (uint32_t)calib_tokens,
-                                .text = text_path ? texts[1] : texts[0] + (held_out ? used : 0),
-                                .text_bytes = text_path ? bytes[1] : bytes[0] - (held_out ? used : 0),
+                                .text = judge,
+                                .text_bytes = text_path ? bytes[1] : bytes[0] - held_out,
                                 .text_tokens = (uint32_t)text_tokens,
                                 .memory_bytes = (uint64_t)memory,
                                 .max_kl = max_kl,
@@ -139,9 +145,7 @@ static int run(int count, const char *const *positional) {
     moesaic_model *model = NULL;
     char *texts[2] = {NULL, NULL};
     size_t bytes[2] = {0, 0};
-    if (!calib_path)
-        return cli_usage("advise: --calib FILE is needed");
-    int status = cli_read_file(calib_path, &texts[0], &bytes[0]);
+    int status = calib_path ? cli_read_file(calib_path, &texts[0], &bytes[0]) : EXIT_DONE;
     if (!status && text_path)
         status = cli_read_file(text_path, &texts[1], &bytes[1]);
     if (!status && moesaic_model_open(count ? positional[0] : NULL, NULL, &model, &error))
@@ -154,10 +158,11 @@ static int run(int count, const char *const *positional) {
     return status;
 }
 
-const struct verb verb_advise = {"advise",
-                                 "[MODEL] --calib FILE [--memory 24GiB] [--max-kl 0.01] [--min-tok-s N] [--text FILE]",
-                                 "say what to do to a model on this machine, every answer measured",
-                                 options,
-                                 0,
-                                 1,
-                                 run};
+const struct verb verb_advise = {
+    "advise",
+    "[MODEL] [--calib FILE] [--memory 24GiB] [--max-kl 0.01] [--min-tok-s N] [--text FILE]",
+    "say what to do to a model on this machine, every answer measured",
+    options,
+    0,
+    1,
+    run};

@@ -36,7 +36,16 @@ ls -A tmp
 check() { # check OPTION...: status and message
     moesaic advise "$@" 2>err || echo "$? $(sed "s|$PWD/||" err)"
 }
-check
+# Without a text the model writes one itself, the same in every run, and the answer says so.
+for run in 1 2; do
+    moesaic advise "$small" --calib-tokens 128 --tokens 64 --max-kl 10 --threads $run --json >sampled$run
+done
+python3 -c "
+import json
+one, two = (json.load(open(f)) for f in ('sampled1', 'sampled2'))
+print(one['calibration'], '--calib TEXT' in one['command'])
+print([(s['answer'], s['branch']) for s in one['walk'] if 'text to calibrate' in s['question']])
+print('same', [c['kl_mean'] for c in one['candidates']] == [c['kl_mean'] for c in two['candidates']])"
 check --calib "$DATA/texts/calib.txt" --memory much
 check OUT.moe --calib "$DATA/texts/calib.txt"
 TMPDIR=$PWD/none check "$small" --calib "$DATA/texts/calib.txt"
