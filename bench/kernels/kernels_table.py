@@ -4,9 +4,11 @@
 
 usage: kernels_table.py BENCH_KERNELS OUT_FOLDER
 
-Writes OUT_FOLDER/kernels-CPU.csv from several calls of bench_kernels; the C references are left out."""
+Writes OUT_FOLDER/kernels-CPU.csv from several calls of bench_kernels; the C references are left out. Those
+before VNNI are measured as if the CPU had nothing newer: beside their own peak and with their own unpacking."""
 import argparse
 import csv
+import itertools
 import os
 import pathlib
 import subprocess
@@ -14,6 +16,10 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import machine  # noqa: E402
+
+
+ENDING = ("avx2", "avxvnni", "avx512")
+NEWEST = ("avx512vnni", "avx512vbmi2", "amx", "neon", "neondot", "i8mm")
 
 
 def calls() -> list[tuple[dict, list[str]]]:
@@ -33,8 +39,9 @@ def main() -> int:
     parser.add_argument("out", type=pathlib.Path)
     args = parser.parse_args()
     rows = []
-    for notes, words in calls():
-        ran = subprocess.run([args.program, *words], capture_output=True, text=True, check=True)
+    for isa, (notes, words) in itertools.product(ENDING + NEWEST, calls()):
+        ran = subprocess.run([args.program, *words, "--isa", isa], capture_output=True, text=True, check=True,
+                             env={**os.environ, "MOESAIC_CPU": isa if isa in ENDING else ""})
         rows += [{**row, **notes} for row in csv.DictReader(ran.stdout.splitlines())]
     machine.write_csv(args.out / f"kernels-{machine.slug()}.csv", rows)
     for row in rows:
