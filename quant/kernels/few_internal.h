@@ -35,6 +35,8 @@ struct few_job {
     const uint8_t *limit; /* bitmask format: where a superblock may start at the latest */
     bool carry;           /* sums start from what is in `out` */
     float factor;         /* times the sums at the end */
+    const uint8_t *ahead; /* what is multiplied next, and how many of its lines to prefetch in each group */
+    size_t ahead_lines;
 };
 
 /* Multiplies panels that start at at[p] with tokens x[t]; the first `live` tokens go to
@@ -97,17 +99,19 @@ static inline void strip_tokens(const struct few_set *set, const struct few_job 
                                 size_t rows, const struct activations *x, const uint32_t *index, size_t tokens,
                                 size_t group, float *out, size_t out_stride) {
     const size_t panels = (rows + PANEL_ROWS - 1) / PANEL_ROWS;
+    struct few_job pass = *job;
     for (size_t begin = 0; begin < tokens; begin += FEW_TOKENS) {
         struct few_token token[FEW_TOKENS];
         size_t live = few_gather(x, index, begin, tokens, group, token), p = 0;
         const unsigned choice = few_choice(live);
         for (size_t side = set->panels[choice]; p + side <= panels; p += side)
-            set->side[choice](job, at + p, token, live,
+            set->side[choice](&pass, at + p, token, live,
                               p + side == panels ? rows - (panels - 1) * PANEL_ROWS : PANEL_ROWS, PANEL_ROWS,
                               out + begin * out_stride + p * PANEL_ROWS, out_stride);
         for (; p < panels; p++)
-            set->single[choice](job, at + p, token, live, p + 1 == panels ? rows - p * PANEL_ROWS : PANEL_ROWS, 0,
+            set->single[choice](&pass, at + p, token, live, p + 1 == panels ? rows - p * PANEL_ROWS : PANEL_ROWS, 0,
                                 out + begin * out_stride + p * PANEL_ROWS, out_stride);
+        pass.ahead += pass.ahead_lines * pass.groups * PANEL_LINE;
     }
 }
 
@@ -129,11 +133,20 @@ static inline const uint8_t *strip_unpack(const struct few_job *job, size_t grou
     return at;
 }
 
+/* While the tokens pass over the strip at `at`, the next one, which mostly lies behind it, is fetched a part a pass. */
+static inline void strip_look_ahead(struct few_job *job, const struct weight *weight, const uint8_t *at,
+                                    size_t tokens) {
+    const size_t bytes = weight->bytes / ((weight->rows + STRIP_ROWS - 1) / STRIP_ROWS);
+    const size_t groups = (tokens + FEW_TOKENS - 1) / FEW_TOKENS * job->groups;
+    job->ahead = at + bytes;
+    job->ahead_lines = bytes / (groups * PANEL_LINE) + 1;
+}
+
 /* Up to four tokens: all panels once, side by side. More: strip after strip, all tokens while it is near. */
 static inline void few_product(const struct few_set *set, const struct weight *weight, const struct activations *x,
                                const uint32_t *index, size_t tokens, size_t row_begin, size_t row_end, float *out,
                                size_t out_stride) {
-    const struct few_job job = few_job_of(weight);
+    struct few_job job = few_job_of(weight);
     if (tokens <= FEW_TOKENS) {
         struct few_token token[FEW_TOKENS];
         size_t live = few_gather(x, index, 0, tokens, 0, token);
@@ -145,6 +158,7 @@ static inline void few_product(const struct few_set *set, const struct weight *w
         const uint8_t *at[FEW_PANELS];
         for (size_t p = 0; p * PANEL_ROWS < rows; p++)
             at[p] = panel_begin(weight, row / PANEL_ROWS + p);
+        strip_look_ahead(&job, weight, at[0], tokens);
         strip_tokens(set, &job, at, rows, x, index, tokens, 0, out + row, out_stride);
     }
 }
@@ -156,10 +170,11 @@ static inline void strip_lines(const struct few_set *lines, const struct weight 
     _Alignas(64) uint8_t buffer[FEW_PANELS][STRIP_PANEL_BYTES];
     const uint8_t *const to[FEW_PANELS] = {buffer[0], buffer[1], buffer[2], buffer[3]}, *at[FEW_PANELS];
     const size_t panels = (rows + PANEL_ROWS - 1) / PANEL_ROWS, most = STRIP_CHUNK_COLS / weight->group;
-    const struct few_job whole = few_job_of(weight);
+    struct few_job whole = few_job_of(weight);
     kernel_unpack_fn *unpack = kernel_unpack_of(kernels(), weight->format);
     for (size_t p = 0; p < panels; p++)
         at[p] = panel_begin(weight, row / PANEL_ROWS + p);
+    strip_look_ahead(&whole, weight, at[0], tokens);
     for (size_t group = 0; group < whole.groups; group += most) {
         struct few_job job = whole;
         job.groups = whole.groups - group < most ? whole.groups - group : most;
@@ -168,6 +183,7 @@ static inline void strip_lines(const struct few_set *lines, const struct weight 
         for (size_t p = 0; p < panels; p++)
             at[p] = strip_unpack(&job, job.groups, unpack, at[p], buffer[p]);
         strip_tokens(lines, &job, to, rows, x, index, tokens, group, out + row, out_stride);
+        whole.ahead += (tokens + FEW_TOKENS - 1) / FEW_TOKENS * job.groups * job.ahead_lines * PANEL_LINE;
     }
 }
 

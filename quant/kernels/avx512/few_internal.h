@@ -217,6 +217,13 @@ INLINE void few_any_block(number_format format, size_t block_bytes, size_t group
         few_block(format, block_bytes, panels, tokens, stream, x, sums);
 }
 
+/* Chains whose sum is `start` in every row: what the zero point takes away costs no addition at the end. */
+INLINE void few_start(number_format format, int start, __m512i *ret_chains) {
+    const bool pairs = format == FORMAT_INT4_48; /* two lanes a row */
+    ret_chains[0] = _mm512_maskz_set1_epi32((__mmask16)(pairs ? 0x5555 : 0xffff), start);
+    ret_chains[1] = pairs ? _mm512_slli_epi32(ret_chains[0], 4) : _mm512_setzero_si512();
+}
+
 /* The two chains as one sum a row. */
 INLINE __m512i few_fold(number_format format, int tokens, const __m512i *chains) {
     __m512i second = few_is_masked(format) ? _mm512_srai_epi32(chains[1], 4) : chains[1];
@@ -249,14 +256,15 @@ INLINE void few_open_group(number_format format, size_t group, size_t g, const u
 INLINE void few_group(number_format format, size_t block_bytes, size_t group, int panels, int tokens,
                       struct few_stream *stream, const struct few_token *x, size_t k, few_sums sums) {
     const size_t step = format == FORMAT_INT4_MASK ? BLOCK_COLS / 2 : BLOCK_COLS;
-    for (size_t b = 0; b < group / BLOCK_COLS; b++) {
+    size_t b = 0;
+    do { /* a group has a block: a loop that may not run costs gcc 12 copies of all sums */
         const int8_t *at[FEW_TOKENS];
         _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) {
             at[t] = x[t].codes + k + b * step;
             __asm__("" : "+r"(at[t])); /* one pointer and constant offsets: gcc would keep a register an address */
         }
         few_any_block(format, block_bytes, group, panels, tokens, stream, at, sums);
-    }
+    } while (++b < group / BLOCK_COLS);
     _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) if (format == FORMAT_INT4_MASK) stream[p].codes =
         stream[p].low > stream[p].high ? stream[p].low : stream[p].high;
 }
@@ -265,7 +273,6 @@ INLINE void few_group(number_format format, size_t block_bytes, size_t group, in
 INLINE void few_panels(number_format format, size_t block_bytes, int panels, int tokens, const struct few_job *job,
                        const uint8_t *const *at, const struct few_token *x, size_t live, size_t rows, size_t apart,
                        float *out, size_t out_stride) {
-    const __m512i minus_zero = _mm512_set1_epi32(few_is_drawn(format) ? 0 : -job->zero);
     const __mmask16 all = (__mmask16)0xffff, lanes = (__mmask16)(0xffff >> (PANEL_ROWS - rows));
     struct few_stream stream[FEW_PANELS];
     __m512 acc[FEW_PANELS][FEW_TOKENS];
@@ -276,20 +283,23 @@ INLINE void few_panels(number_format format, size_t block_bytes, int panels, int
                                                                    out + (size_t)t * out_stride + (size_t)p * apart)
                                            : _mm512_setzero_ps();
     }
+    const uint8_t *ahead = job->ahead;
     for (size_t g = 0; g < job->groups; g++) {
         few_sums sums;
-        _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) {
+        for (size_t i = 0; i < job->ahead_lines; i++, ahead += PANEL_LINE)
+            _mm_prefetch((const char *)ahead, _MM_HINT_T1);
+        _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++)
             few_open_group(format, job->group, g, job->limit, &stream[p]);
-            _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) sums[p][t][0] = sums[p][t][1] =
-                _mm512_setzero_si512();
+        _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) {
+            const int start = few_is_drawn(format) ? 0 : -job->zero * x[t].sums[g];
+            _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) few_start(format, start, sums[p][t]);
         }
         few_group(format, block_bytes, job->group, panels, tokens, stream, x, g * job->group, sums);
         _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) {
-            __m512i start = _mm512_mullo_epi32(_mm512_set1_epi32(x[t].sums[g]), minus_zero);
             __m512 x_scale = _mm512_set1_ps(x[t].scales[g]);
             _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) {
                 __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)stream[p].scales));
-                __m512i sum = _mm512_add_epi32(start, few_fold(format, tokens, sums[p][t]));
+                __m512i sum = few_fold(format, tokens, sums[p][t]);
                 acc[p][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(scale, x_scale), acc[p][t]);
             }
         }
