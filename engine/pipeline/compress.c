@@ -231,6 +231,8 @@ moesaic_status pipeline_compress(const struct model *model, const struct tokeniz
         free(c.part);
         return status;
     }
+    ret_result->forward_s = (double)c.forward_ns * 1e-9;
+    ret_result->fit_s = (double)c.fit_ns * 1e-9;
     ret_result->seconds = (double)(clock_ns() - started) * 1e-9;
     ret_result->part = c.part;
     return MOESAIC_OK;

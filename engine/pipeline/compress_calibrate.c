@@ -119,14 +119,18 @@ static moesaic_status window_run(struct compressor *c, const struct layer_weight
     float *hidden = (full ? c->full.hidden : c->hidden) + c->first * width, *output = c->looked + c->window * width;
     if (kind == CALIBRATE_LOOK)
         hidden = memcpy(c->scratch, hidden, rows * width * sizeof *hidden);
+    uint64_t begun = clock_ns();
     moesaic_status status = forward_layer(c->in_shape && !full ? c->reshaped : c->forward, c->layer, halves[kind],
                                           weights, &item, 1, hidden, tap, error);
+    uint64_t passed = clock_ns();
+    c->forward_ns += passed - begun;
     if (status || kind != CALIBRATE_LOOK)
         return status;
     stats_add(c, c->attention, c->looked, rows);
     stats_add(c, c->output, output, rows);
     drift_add(c, c->full.attention_drift, FORWARD_SITE_ATTENTION, c->looked, rows);
     drift_add(c, c->full.output_drift, FORWARD_SITE_OUTPUT, output, rows);
+    c->fit_ns += clock_ns() - passed;
     return MOESAIC_OK;
 }
 

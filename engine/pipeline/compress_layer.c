@@ -43,8 +43,10 @@ moesaic_status compress_jobs(struct compressor *c, size_t count,
                              moesaic_status (*run)(struct compressor *, size_t, moesaic_error *),
                              moesaic_error *error) {
     struct jobs jobs = {c, count, run};
+    uint64_t begun = clock_ns();
     atomic_store(&c->next_job, 0);
     team_run(c->team, jobs_body, &jobs);
+    c->fit_ns += clock_ns() - begun;
     if (c->status && error)
         *error = c->error;
     return c->status;

@@ -86,6 +86,7 @@ moesaic_status layers_begin(struct compressor *c, const struct tokenizer *tokeni
         status = influence_measure(&walk, error);
     calibrate_end(&walk);
     c->steps_done = walk.steps_done;
+    c->forward_ns = walk.forward_ns;
     return status ? status : layers_leave(c, keep, error);
 }
 

@@ -132,6 +132,7 @@ struct compressor {
     moesaic_compressed_part *part;
     size_t parts;
     double steps_done, steps;  /* of progress */
+    uint64_t forward_ns, fit_ns; /* the text over the layers; statistics, pruning, quantization and packing */
     _Atomic uint32_t next_job; /* ticket of the jobs of a team_run */
     _Atomic bool stop;
     moesaic_status status; /* of the first job that failed; guarded by `failing` */

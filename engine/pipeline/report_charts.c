@@ -176,7 +176,7 @@ void chart_experts(struct page *p, const json_value *entries, const char *key, c
                 p,
                 "<rect class=\"mark\" fill-opacity=\"%.3f\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\">"
                 "<title>layer %.0f, expert %.0f: %.4g</title></rect>\n",
-                0.06 + 0.94 * (value - r.low) / above, LEFT + expert * cell, TOP + layer * row, cell - 1, row - 1,
+                0.15 + 0.85 * (value - r.low) / above, LEFT + expert * cell, TOP + layer * row, cell - 1, row - 1,
                 layer, expert, value);
     }
     for (double layer = 0; layer < r.layers; layer++) {
@@ -187,7 +187,7 @@ void chart_experts(struct page *p, const json_value *entries, const char *key, c
         snprintf(text, sizeof text, "%.0f", expert);
         svg_text(p, LEFT + expert * cell + cell / 2, TOP + r.layers * row + 13, "middle", text);
     }
-    snprintf(text, sizeof text, "expert; from %.3g (lightest) to %.3g", r.low, r.high);
+    snprintf(text, sizeof text, "expert; from %.3g (faintest) to %.3g", r.low, r.high);
     svg_text(p, LEFT, height - 6, "start", text);
     page_print(p, "</svg>\n");
 }

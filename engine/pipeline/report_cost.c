@@ -105,7 +105,7 @@ static void energy_chart(struct page *p, const json_value *cost) {
     double most = 1e-300;
     for (size_t i = 0; i < 4; i++)
         most = fmax(most, real_at(json_get(cost_at(cost, bars[i].model, bars[i].part), "energy_j"), "high"));
-    page_print(p, "<h3>Energy of 1,000 tokens: idle (lightest), active and DRAM; the line below is the range</h3>\n"
+    page_print(p, "<h3>Energy of 1,000 tokens: idle (faintest), active and DRAM; the line below is the range</h3>\n"
                   "<svg viewBox=\"0 0 720 112\" role=\"img\" aria-label=\"Energy of 1,000 tokens\">\n");
     for (size_t i = 0; i < 4; i++)
         energy_bar(p, cost_at(cost, bars[i].model, bars[i].part), bars[i].label, 28 * (double)i, 480 / most);

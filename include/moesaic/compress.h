@@ -67,6 +67,8 @@ typedef struct moesaic_compress_result {
     double budget_gap;     /* at most this share of it another choice could save; 0: the choice is exact */
     uint32_t source_layers; /* of the checkpoint, where the recipe drops layers; else 0 */
     moesaic_source_layer *source_layer; /* [source_layers], freed with moesaic_free; NULL without */
+    double forward_s;       /* of `seconds`: the text on its way through the layers, */
+    double fit_s;           /* and statistics, pruning, quantization and packing of their matrices */
 } moesaic_compress_result;
 
 /* Compresses the checkpoint `model` into an artifact at `path`: written beside it and renamed when it is whole. The

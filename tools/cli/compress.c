@@ -385,6 +385,8 @@ static int result_json(const moesaic_compress_result *r, json_t *document) {
                              "bits_per_weight", r->bits_per_weight, "expert_bits_per_weight", r->expert_bits_per_weight,
                              "calib_tokens", (json_int_t)r->calib_tokens, "resumed_layers", (int)r->resumed_layers,
                              "seconds", r->seconds, "experts", parts);
+    json_object_set_new(root, "forward_s", json_real(r->forward_s));
+    json_object_set_new(root, "fit_s", json_real(r->fit_s));
     if (r->budget_bytes)
         json_object_set_new(root, "budget",
                             json_pack("{s:I,s:I,s:f,s:f}", "bytes", (json_int_t)r->budget_bytes, "used",

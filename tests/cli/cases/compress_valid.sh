@@ -3,6 +3,7 @@ moesaic compress "$DATA/bad/_valid" -o out.moe --calib "$DATA/texts/calib.txt" -
 import json, os, sys
 r = json.load(sys.stdin)
 print(r['schema'], r['bytes'] == os.path.getsize('out.moe'), r['calib_tokens'], len(r['experts']), r['resumed_layers'])
+print(r['forward_s'] > 0 and r['fit_s'] > 0 and r['forward_s'] + r['fit_s'] < r['seconds'])
 print(all(e['format'].startswith('int4') and 4 < e['bits_per_weight'] < 10 and e['error'] < 0.01 for e in r['experts']))"
 moesaic inspect out.moe --verify --json | python3 -c "
 import json, sys
