@@ -20,10 +20,9 @@ static moesaic_status folder_make(struct advice *a, moesaic_error *error) {
     above = above && *above ? above : "/tmp";
     size_t bytes = strlen(above) + sizeof "/moesaic-advise-XXXXXX/tried.moe";
     a->folder = malloc(bytes);
-    a->path = malloc(bytes);
+    a->path = calloc(1, bytes); /* empty: nothing to remove yet */
     if (!a->folder || !a->path)
         return status_no_memory(error, "advise", bytes);
-    a->path[0] = 0; /* nothing to remove yet */
     snprintf(a->folder, bytes, "%s/moesaic-advise-XXXXXX", above);
     if (!mkdtemp(a->folder))
         return status_set(error, MOESAIC_E_IO, "advise: cannot make a folder: %s (%s)", strerror(errno), above);

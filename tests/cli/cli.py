@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Runs the command-line cases: NAME.sh beside any of NAME.stdout.exact, NAME.stdout.glob, NAME.stderr.exact,
-NAME.stderr.glob and NAME.exit (0 without one). A glob's lines are matched one by one with *, ? and [...]. Prints TAP.
+NAME.stderr.glob and NAME.exit (0 without one). A glob's lines are matched one by one with *, ? and [...]. A case may take
+$MOESAIC_CASE_SECONDS (120). Prints TAP.
 
 usage: cli.py PROGRAM DATA_FOLDER [NAME...]"""
 import fnmatch
@@ -22,9 +23,13 @@ def matches(kind: str, want: str, have: str) -> bool:
 
 
 def check(script: pathlib.Path, environment: dict[str, str]) -> list[str]:
+    seconds = float(os.environ.get("MOESAIC_CASE_SECONDS", "120"))
     with tempfile.TemporaryDirectory() as folder:
-        ran = subprocess.run(["bash", "-eu", str(script)], cwd=folder, env=environment, capture_output=True, text=True,
-                             timeout=120, stdin=subprocess.DEVNULL, check=False)
+        try:
+            ran = subprocess.run(["bash", "-eu", str(script)], cwd=folder, env=environment, capture_output=True, text=True,
+                                 timeout=seconds, stdin=subprocess.DEVNULL, check=False)
+        except subprocess.TimeoutExpired:
+            return [f"not done after {seconds:.0f} s"]
     exit_file = script.with_suffix(".exit")
     want_exit = int(exit_file.read_text()) if exit_file.exists() else 0
     wrong = [] if ran.returncode == want_exit else [f"exit {ran.returncode}, expected {want_exit}", *ran.stderr.splitlines()]

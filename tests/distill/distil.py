@@ -4,7 +4,9 @@
 masks held. See docs/distillation.md. Needs torch and safetensors; knows Qwen3-MoE, the bundled model's architecture.
 
 usage: distil.py TEACHER STUDENT TEXT -o FOLDER --program MOESAIC [--steps N] [--batch N] [--window N] [--rate R]
-TEACHER and STUDENT are Hugging Face folders, STUDENT one written by `moesaic export`, with its masks.safetensors."""
+       [--only PART...]
+TEACHER and STUDENT are Hugging Face folders, STUDENT one written by `moesaic export`, with its masks.safetensors
+if it is pruned. --only trains the tensors that have one of the parts in their names."""
 import argparse
 import json
 import math
@@ -105,8 +107,10 @@ def tokens_of(program: str, folder: pathlib.Path, text: pathlib.Path) -> torch.T
 
 
 def distil(options: argparse.Namespace, teacher: Model, student: Model, masks: Weights, ids: torch.Tensor) -> None:
-    """Trains everything but the embedding; what is pruned stays 0. Prints the KL before, on the way and after."""
-    trained = {name: w.requires_grad_() for name, w in student.weights.items() if "embed_tokens" not in name}
+    """Trains everything but the embedding, or what `only` names; what is pruned stays 0. Prints the KL before, on the way
+    and after."""
+    trained = {name: w.requires_grad_() for name, w in student.weights.items()
+               if "embed_tokens" not in name and (not options.only or any(part in name for part in options.only))}
     optimizer = torch.optim.AdamW(trained.values(), lr=options.rate, betas=(0.9, 0.95), weight_decay=0)
     windows = ids[:len(ids) // options.window * options.window].view(-1, options.window)
     held, windows = windows[-options.batch:], windows[:-options.batch]
@@ -144,11 +148,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--window", type=int, default=256)
     parser.add_argument("--rate", type=float, default=1e-4)
+    parser.add_argument("--only", nargs="*")
     options = parser.parse_args()
     torch.manual_seed(1)
     config = json.loads((options.student / "config.json").read_text())
     teacher, student = (Model(config, folder_read(folder)) for folder in (options.teacher, options.student))
-    masks = {name: mask.float() for name, mask in load_file(options.student / "masks.safetensors").items()}
+    path = options.student / "masks.safetensors"
+    masks = {name: mask.float() for name, mask in load_file(path).items()} if path.exists() else {}
     distil(options, teacher, student, masks, tokens_of(options.program, options.teacher, options.text))
     shutil.copytree(options.student, options.output)
     save_file({name: w.detach().bfloat16().contiguous() for name, w in student.weights.items()},
