@@ -3,7 +3,7 @@
 """Compresses a checkpoint several times larger than the memory group that it runs in, and holds the peak of the group's
 own counters against the bound that docs/compression.md states. Skipped (exit 77) where no memory group can be made.
 
-usage: compress_bounded.py PROGRAM DATA_FOLDER [--layers N] [--experts N] [--limit MiB]"""
+usage: compress_bounded.py PROGRAM DATA_FOLDER [--layers N] [--experts N] [--limit MiB] [--method gptq|recover|awq|budget]"""
 import argparse
 import array
 import json
@@ -20,6 +20,10 @@ import time
 SKIPPED = 77
 MIB = 1 << 20
 HIDDEN, INNER, HEADS, HEAD_DIM, TOP_K, VOCAB, TOKENS, WINDOW, THREADS = 256, 256, 4, 64, 2, 4096, 2048, 512, 2
+# GPTQ with its Hessians, in a third of the time that refining takes.
+PLAIN = {"experts": {"refine": 0}}
+METHODS = {"gptq": PLAIN, "recover": PLAIN | {"recover": True}, "awq": {"experts": {"quant": "awq", "refine": 0}},
+           "budget": PLAIN | {"budget": {"bits_per_weight": 4.0}}}
 PROGRAM_BYTES = 12 * MIB  # the program itself, its libraries' data, tokenizer, text and ids
 
 
@@ -124,20 +128,28 @@ class Group:
         self.folder.rmdir()
 
 
-def bound_bytes(experts: int, layer_bytes: int) -> int:
+def bound_bytes(experts: int, layer_bytes: int, method: str) -> int:
     """The formula of docs/compression.md."""
     states = TOKENS * (8 * HIDDEN + 8 * TOP_K)
     window = WINDOW * 4 * (10 * HIDDEN + 2 * TOP_K * (INNER + HIDDEN) + experts)
     cols = max(HIDDEN, INNER, HEADS * HEAD_DIM)
     thread = 8 * (3 * cols * cols + 7 * HIDDEN * INNER) + 2 * 4 * cols * cols + 256 * 4 * (HIDDEN + INNER)
+    if method == "recover":
+        states += 4 * TOKENS * (3 * HIDDEN + HEADS * HEAD_DIM)
+        thread += 8 * 3 * cols * cols + 28 * HIDDEN * INNER
+    if method == "awq":
+        thread += 12 * HIDDEN * INNER
+    if method == "budget":
+        thread += 2 * 4 * 512 * HIDDEN
     table = 42 * min(VOCAB * HIDDEN, 4 * MIB) + 2 * VOCAB * HIDDEN
     return PROGRAM_BYTES + states + window + max(THREADS * thread + layer_bytes, table)
 
 
-def compress(group: Group, program: str, folder: pathlib.Path, data: pathlib.Path, output: pathlib.Path) -> int:
+def compress(group: Group, program: str, folder: pathlib.Path, data: pathlib.Path, output: pathlib.Path,
+             method: str) -> int:
     """Runs the compressor in the group; returns the most private memory seen in it."""
     recipe = folder / "recipe.json"
-    recipe.write_text('{"experts": {"refine": 0}}')  # GPTQ with its Hessians, in a third of the time
+    recipe.write_text(json.dumps(METHODS[method]))
     command = [program, "compress", str(folder), "-o", str(output), "--calib", str(data / "texts" / "calib.txt"),
                "--calib-tokens", str(TOKENS), "--recipe", str(recipe), "--threads", str(THREADS), "--no-report", "-q"]
     most = 0
@@ -157,6 +169,7 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--experts", type=int, default=64)
     parser.add_argument("--limit", type=int, default=80, help="MiB")
+    parser.add_argument("--method", choices=METHODS, default="gptq")
     options = parser.parse_args()
     random.seed(1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -169,11 +182,12 @@ def main() -> int:
             print(f"skipped: no memory group can be made here: {why}")
             return SKIPPED
         try:
-            private = compress(group, os.path.abspath(options.program), folder, options.data, output)
+            private = compress(group, os.path.abspath(options.program), folder, options.data, output,
+                               options.method)
             peak = group.peak_bytes()
         finally:
             group.remove()
-        bound = bound_bytes(options.experts, output.stat().st_size // options.layers)
+        bound = bound_bytes(options.experts, output.stat().st_size // options.layers, options.method)
         subprocess.run([options.program, "inspect", str(output), "--verify", "-q"], check=True,
                        stdout=subprocess.DEVNULL)
     print(f"checkpoint {size / MIB:.1f} MiB, limit {limit / MIB:.1f} MiB ({size / limit:.1f} times less); peak of the "
