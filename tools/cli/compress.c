@@ -245,7 +245,7 @@ static void summary_print(const moesaic_compress_result *r) {
     starved_print(r);
 }
 
-/* The alternatives that are no larger and nearer to the base: pruning is advised only where there are none. */
+/* The dense alternatives, and which of them are no larger and nearer to the base. */
 static void opponents_print(const json_t *list) {
     size_t i;
     const json_t *o;
@@ -332,11 +332,8 @@ static int compare(moesaic_model *model, const moesaic_compress_options *made, b
                                        held_out ? calib_bytes - used : calib_bytes};
     moesaic_compare_result result = {.size = sizeof result};
     int status = comparing_open(&c, model);
-    if (!status && opponents) {
-        cli_progress_begin(&progress, "opponents", "thousandths");
+    if (!status && opponents)
         status = cli_opponents_make(model, made, c.stem, pruned, &c.opponents);
-        cli_progress_end(&progress);
-    }
     moesaic_compare_options compare_options = {.size = sizeof compare_options,
                                                .text = &text,
                                                .texts = 1,

@@ -39,14 +39,22 @@ static moesaic_status opponent_add(const moesaic_model *model, const moesaic_com
     moesaic_compress_result result = {.size = sizeof result};
     moesaic_engine_options engine = {
         .size = sizeof engine, .threads = (uint32_t)cli_common.threads, .kv = MOESAIC_KV_F32, .isa = cli_common.isa};
+    struct cli_progress progress;
     char *recipe = recipe_of(ours->recipe, dense);
+    if (!recipe) {
+        snprintf(error->message, sizeof error->message, "out of memory");
+        return MOESAIC_E_MEMORY;
+    }
     options.recipe = recipe;
-    options.recipe_bytes = recipe ? strlen(recipe) : 0;
+    options.recipe_bytes = strlen(recipe);
     options.masks = NULL;
     options.resume = false;
+    options.user = &progress;
     if (dense->calib_tokens && (!ours->calib_tokens || ours->calib_tokens > dense->calib_tokens))
         options.calib_tokens = dense->calib_tokens;
+    cli_progress_begin(&progress, dense->name, "thousandths");
     moesaic_status status = moesaic_compress(model, path, &options, &result, error);
+    cli_progress_end(&progress);
     moesaic_free(result.part);
     free(recipe);
     size_t i = set->count;
