@@ -30,14 +30,7 @@ for cpu in scalar avx2; do
 done
 options="$common --calib-tokens 600 --quant awq:int4-g128"
 moesaic compress -o whole.moe $options
-moesaic compress -o killed.moe $options &
-pid=$!
-while [ ! -s killed.moe.partial ] || [ "$(stat -c %s killed.moe.partial)" -lt 6000000 ]; do
-    kill -0 "$pid"
-    sleep 0.01
-done
-kill -9 "$pid"
-wait "$pid" || echo "exit $?"
+python3 -m kill_compress 6000000 $options
 moesaic compress -o killed.moe $options --resume
 cmp whole.moe killed.moe && echo 'the same'
 for part in attention head embedding; do

@@ -22,14 +22,7 @@ small="$DATA/bad/_valid $common --calib-tokens 300 --quant gptq:int4-g64 --budge
 moesaic compress $small -o two.moe --threads 2
 MOESAIC_CPU=scalar moesaic compress $small -o one.moe --threads 1
 cmp two.moe one.moe
-moesaic compress -o killed.moe $common --budget 3.6bpw -q &
-pid=$!
-while [ ! -s killed.moe.partial ] || [ "$(stat -c %s killed.moe.partial)" -lt 4000000 ]; do
-    kill -0 "$pid"
-    sleep 0.01
-done
-kill -9 "$pid"
-wait "$pid" || echo "exit $?"
+python3 -m kill_compress 4000000 $common --budget 3.6bpw -q
 moesaic compress -o killed.moe $common --budget 3.6bpw --resume --json >killed.json
 python3 -c "
 import json

@@ -37,14 +37,7 @@ moesaic compress "$model" -o none.moe $common --drop-experts reap:1 2>err || ech
 common="--no-report --calib $DATA/texts/calib.txt --calib-tokens 128 --quant rtn:int4-g64 --drop-experts reap:0.25"
 common="$common --prune structured:0.25"
 moesaic compress -o whole.moe $common -q
-moesaic compress -o killed.moe $common -q &
-pid=$!
-while [ ! -s killed.moe.partial ] || [ "$(stat -c %s killed.moe.partial)" -lt 4000000 ]; do
-    kill -0 "$pid"
-    sleep 0.01
-done
-kill -9 "$pid"
-wait "$pid" || echo "exit $?"
+python3 -m kill_compress 4000000 $common -q
 moesaic compress -o killed.moe $common --resume --json |
     python3 -c "import json, sys; print(0 < json.load(sys.stdin)['resumed_layers'] < 6)"
 cmp whole.moe killed.moe && echo same

@@ -56,14 +56,7 @@ ask --plan slice.plan >have
 cmp want have
 echo "sliced: $(grep -c 'NUMA node 1 was to hold' message || true)"
 unset HWLOC_SYNTHETIC HWLOC_THISSYSTEM
-moesaic compress -o killed.moe $common --calib-tokens 1024 --compensate lowrank:8 &
-pid=$!
-while [ ! -s killed.moe.partial ] || [ "$(stat -c %s killed.moe.partial)" -lt 3600000 ]; do
-    kill -0 "$pid"
-    sleep 0.01
-done
-kill -9 "$pid"
-wait "$pid" || echo "exit $?"
+python3 -m kill_compress 3600000 $common --calib-tokens 1024 --compensate lowrank:8
 moesaic compress -o killed.moe $common --calib-tokens 1024 --compensate lowrank:8 --resume
 cmp with.moe killed.moe && echo 'the same'
 for bad in lowrank lowrank:0 lowrank:2x eora:4 lowrank:4000; do

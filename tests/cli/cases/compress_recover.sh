@@ -19,13 +19,6 @@ moesaic compare "$DATA/fable-moe" with.moe --against without=without.moe --text 
 import json, sys
 r = json.load(sys.stdin)
 print('nearer', r['quality']['kl_mean'] < 0.95 * r['opponents'][0]['kl_mean'])"
-moesaic compress -o killed.moe $common --calib-tokens 1024 --recover -q &
-pid=$!
-while [ ! -s killed.moe.partial ] || [ "$(stat -c %s killed.moe.partial)" -lt 2600000 ]; do
-    kill -0 "$pid"
-    sleep 0.01
-done
-kill -9 "$pid"
-wait "$pid" || echo "exit $?"
+python3 -m kill_compress 2600000 $common --calib-tokens 1024 --recover -q
 moesaic compress -o killed.moe $common --calib-tokens 1024 --recover -q --resume
 cmp with.moe killed.moe && ls killed.moe killed.moe.partial killed.moe.journal 2>/dev/null || true
