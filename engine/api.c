@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api_internal.h"
+#include "artifact.h"
 #include "build_config.h"
 #include "recipe.h"
 
@@ -350,9 +351,15 @@ moesaic_status moesaic_compress(const moesaic_model *model, const char *path, co
     if (status)
         return status;
     status = api_result(ret_result, &result, sizeof result, "compress result", error);
-    if (status || !ret_result)
+    if (status || !ret_result) {
+        free(result.source_layer);
         free(result.part);
+    }
     return status;
+}
+
+moesaic_status moesaic_compress_discard(const char *path, moesaic_error *error) {
+    return artifact_discard(path, error);
 }
 
 moesaic_status moesaic_bench(const moesaic_model *model, const moesaic_bench_options *options,

@@ -97,5 +97,7 @@ moesaic_status artifact_writer_file(struct artifact_writer *writer, const char *
 /* Writes metadata (an object) and tables, then the header, syncs, renames, removes the journal. */
 moesaic_status artifact_writer_finish(struct artifact_writer *writer, const json_value *metadata, moesaic_error *error);
 void artifact_writer_close(struct artifact_writer *writer); /* accepts NULL */
+/* Removes what closed, unfinished writers left beside `path`; nothing there is no error. Errors: IO naming the file. */
+moesaic_status artifact_discard(const char *path, moesaic_error *error);
 
 #endif

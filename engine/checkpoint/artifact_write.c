@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,6 +234,10 @@ static moesaic_status journal_resume(struct artifact_writer *w, uint32_t *ret_la
 
 /* ---- the writer -------------------------------------------------------------------------------------------------- */
 
+/* What stands beside the artifact until it is finished. */
+enum { PARTIAL, JOURNAL, DRAFT, UNFINISHED };
+static const char *const unfinished[UNFINISHED] = {".partial", ".journal", ".journal.tmp"};
+
 static char *with_suffix(const char *path, const char *suffix) {
     char *text = malloc(strlen(path) + strlen(suffix) + 1);
     if (text) {
@@ -252,9 +257,9 @@ moesaic_status artifact_writer_open(const char *path, uint64_t fingerprint, bool
     w->file = -1;
     w->fingerprint = fingerprint;
     w->path = strdup(path);
-    w->partial = with_suffix(path, ".partial");
-    w->journal = with_suffix(path, ".journal");
-    w->draft = with_suffix(path, ".journal.tmp");
+    w->partial = with_suffix(path, unfinished[PARTIAL]);
+    w->journal = with_suffix(path, unfinished[JOURNAL]);
+    w->draft = with_suffix(path, unfinished[DRAFT]);
     w->hash = XXH3_createState();
     tables_forget(w);
     if (!w->path || !w->partial || !w->journal || !w->draft || !w->hash || !w->notes)
@@ -494,4 +499,18 @@ void artifact_writer_close(struct artifact_writer *w) {
     free(w->partial);
     free(w->path);
     free(w);
+}
+
+moesaic_status artifact_discard(const char *path, moesaic_error *error) {
+    char name[PATH_MAX]; /* no memory is asked for: callers clean up behind any failure */
+    moesaic_status status = MOESAIC_OK;
+    for (int i = 0; i < UNFINISHED; i++) {
+        if ((size_t)snprintf(name, sizeof name, "%s%s", path, unfinished[i]) >= sizeof name)
+            errno = ENAMETOOLONG;
+        else if (!unlink(name) || errno == ENOENT)
+            continue;
+        if (!status)
+            status = status_set(error, MOESAIC_E_IO, "artifact: cannot remove: %s (%s)", strerror(errno), name);
+    }
+    return status;
 }

@@ -7,13 +7,12 @@
 #include <unistd.h>
 
 #include "advise_internal.h"
+#include "artifact.h"
 #include "runtime.h"
 
 enum { KV_TOKENS = 4096, PROMPT_TOKENS = 32, DECODE_TOKENS = 32, REPETITIONS = 3 };
 
 /* ---- the folder -------------------------------------------------------------------------------------------------- */
-
-static const char *const suffixes[] = {"", ".partial", ".journal"};
 
 static moesaic_status folder_make(struct advice *a, moesaic_error *error) {
     const char *above = a->options.folder ? a->options.folder : getenv("TMPDIR");
@@ -31,10 +30,8 @@ static moesaic_status folder_make(struct advice *a, moesaic_error *error) {
 }
 
 static void tried_remove(const struct advice *a) {
-    char name[4096];
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
-        if ((size_t)snprintf(name, sizeof name, "%s%s", a->path, suffixes[i]) < sizeof name)
-            unlink(name);
+    unlink(a->path);
+    artifact_discard(a->path, NULL);
 }
 
 moesaic_status advise_begin(struct advice *a, moesaic_error *error) {

@@ -79,6 +79,10 @@ MOESAIC_API moesaic_status moesaic_compress(const moesaic_model *model, const ch
                                             const moesaic_compress_options *options,
                                             moesaic_compress_result *ret_result, moesaic_error *error);
 
+/* Removes what a compression into `path` that did not finish left beside it to go on from, and not `path` itself;
+ * nothing there is no error. Not while one is at work there. Errors: IO (naming the file). */
+MOESAIC_API moesaic_status moesaic_compress_discard(const char *path, moesaic_error *error);
+
 #ifdef __cplusplus
 }
 #endif

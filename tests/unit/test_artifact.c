@@ -2,11 +2,13 @@
 /* Artifacts: what is written is read back; whatever is damaged is refused, or found by verification, and never harms.
  */
 #include <criterion/criterion.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -38,12 +40,8 @@ static void fixture_make(void) {
 }
 
 static void fixture_remove(void) {
-    static const char *const endings[] = {"", ".partial", ".journal"};
-    for (size_t i = 0; i < 3; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "%s%s", path, endings[i]);
-        unlink(name);
-    }
+    artifact_discard(path, NULL);
+    unlink(path);
     rmdir(folder);
     free(good);
 }
@@ -172,6 +170,26 @@ Test(artifact, resumes_over_damage) {
         cr_assert(bytes == good_bytes && !memcmp(again, good, bytes), "damage %d", damage);
         free(again);
     }
+}
+
+Test(artifact, discards_what_is_unfinished_and_nothing_else) {
+    char draft[128], deep[PATH_MAX];
+    uint32_t layers;
+    moesaic_error error = {0};
+    snprintf(draft, sizeof draft, "%s.journal.tmp", path);
+    cr_assert_eq(artifact_fixture_write(path, 2, false, false, &layers, NULL), MOESAIC_OK);
+    cr_assert_eq(mkdir(draft, 0777), 0);
+    cr_assert_eq(artifact_discard(path, &error), MOESAIC_E_IO);
+    cr_assert(strstr(error.message, draft) != NULL, "%s", error.message);
+    cr_assert_eq(rmdir(draft), 0);
+    fclose(fopen(draft, "w"));
+    for (int time = 0; time < 2; time++)
+        cr_assert_eq(artifact_discard(path, &error), MOESAIC_OK, "%s", error.message);
+    cr_assert_eq(unlink(path), 0, "the artifact went too");
+    cr_assert_eq(rmdir(folder), 0, "something was left");
+    memset(deep, 'x', sizeof deep - 1);
+    deep[sizeof deep - 1] = 0;
+    cr_assert_eq(artifact_discard(deep, &error), MOESAIC_E_IO);
 }
 
 Test(artifact, is_the_seed_of_the_fuzzer) {

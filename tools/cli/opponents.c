@@ -68,21 +68,12 @@ static moesaic_status opponent_add(const moesaic_model *model, const moesaic_com
     return status;
 }
 
-static void folder_remove(const char *folder, char *path, size_t stem) {
-    static const char *const suffixes[] = {".partial", ".journal"};
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        strcpy(path + stem, suffixes[i]);
-        unlink(path);
-    }
-    rmdir(folder);
-}
-
 int cli_opponents_make(const moesaic_model *model, const moesaic_compress_options *ours, const char *beside,
                        bool pruned, struct cli_opponents *set) {
     static const char folder_end[] = ".opponents-XXXXXX", file[] = "/dense.moe";
     moesaic_error error = {0};
     size_t folder_bytes = strlen(beside) + sizeof folder_end;
-    char *folder = malloc(folder_bytes), *path = malloc(folder_bytes + sizeof file + sizeof ".partial");
+    char *folder = malloc(folder_bytes), *path = malloc(folder_bytes + sizeof file);
     moesaic_status status = folder && path ? MOESAIC_OK : MOESAIC_E_MEMORY;
     if (!status) {
         sprintf(folder, "%s%s", beside, folder_end);
@@ -96,7 +87,8 @@ int cli_opponents_make(const moesaic_model *model, const moesaic_compress_option
             status = opponent_add(model, ours, path, &plain[i], set, &error);
         if (!status && pruned)
             status = opponent_add(model, ours, path, &unpruned, set, &error);
-        folder_remove(folder, path, strlen(path));
+        moesaic_compress_discard(path, NULL);
+        rmdir(folder);
     }
     free(path);
     free(folder);
