@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 moesaic_status expert_dispatch_init(struct expert_dispatch *dispatch, size_t max_jobs, size_t max_parts, size_t hidden,
-                                    activation_type activation, moesaic_error *error) {
+                                    struct expert_activation activation, moesaic_error *error) {
     size_t runs = max_parts > max_jobs ? max_parts : max_jobs;
     *dispatch =
         (struct expert_dispatch){.hidden = hidden, .activation = activation, .max_jobs = max_jobs, .max_runs = runs};
@@ -180,7 +180,7 @@ void expert_dispatch_up(struct expert_dispatch *dispatch, unsigned node, const s
     struct queue_tile tile;
     while (queue_take(&walk, &tile)) {
         struct expert_job *job = tile.run->job;
-        expert_ffn_up(job, tile.run->part, dispatch->activation, x, tile.begin, tile.end, scratch);
+        expert_ffn_up(job, tile.run->part, &dispatch->activation, x, tile.begin, tile.end, scratch);
         if (atomic_fetch_sub_explicit(&job->units_left, tile.units, memory_order_acq_rel) == tile.units)
             expert_input_quantize(&job->inner, 0, job->n);
     }

@@ -8,7 +8,17 @@
 
 /* ---- weights ---------------------------------------------------------------------------------------------------- */
 
-typedef enum activation_type { ACTIVATION_SILU, ACTIVATION_GELU, ACTIVATION_GELU_TANH } activation_type;
+typedef enum activation_type {
+    ACTIVATION_SILU,
+    ACTIVATION_GELU,
+    ACTIVATION_GELU_TANH,
+    ACTIVATION_CLAMPED, /* gpt-oss: u + 1 for up, g sigmoid(alpha g) for act, g up to limit, u within it */
+    ACTIVATION_TYPES
+} activation_type;
+struct expert_activation {
+    activation_type type;
+    float limit, alpha; /* of the clamped type */
+};
 
 /* What is added to the products of a matrix [rows, cols] for the error that compression left: left (right x), both BF16
  * in rows. No data: nothing is added. */
@@ -108,7 +118,7 @@ struct expert_queue {
 
 struct expert_dispatch {
     size_t hidden;
-    activation_type activation;
+    struct expert_activation activation;
     struct expert_job *job;
     size_t jobs, max_jobs, max_runs;
     uint32_t nodes; /* of the readers in the jobs at hand, at least 1 */
@@ -125,7 +135,7 @@ static inline size_t expert_tile_floats(size_t tokens) {
 }
 /* At most `max_jobs` jobs a step, with at most `max_parts` parts together (0: one a job). */
 moesaic_status expert_dispatch_init(struct expert_dispatch *dispatch, size_t max_jobs, size_t max_parts, size_t hidden,
-                                    activation_type activation, moesaic_error *error);
+                                    struct expert_activation activation, moesaic_error *error);
 void expert_dispatch_done(struct expert_dispatch *dispatch); /* accepts a zeroed struct */
 /* One thread fills a dispatch: clear, add each job, then seal, which cuts the jobs into tiles for `threads` threads.
  * `scratch` holds expert_input_bytes(form of down, n, intermediate). */
@@ -146,7 +156,7 @@ void expert_dispatch_down(struct expert_dispatch *dispatch, unsigned node);
 
 /* out[t, i] = act(gate x_t) * (up x_t) for x [tokens, hidden]: what down sees, by the calling thread alone, with the
  * bits of a step. Allocates its scratch. Errors: MEMORY. */
-moesaic_status expert_ffn_inner(const struct ffn_weights *weights, activation_type activation, const float *x,
+moesaic_status expert_ffn_inner(const struct ffn_weights *weights, struct expert_activation activation, const float *x,
                                 size_t tokens, size_t hidden, size_t intermediate, float *out, moesaic_error *error);
 
 /* ---- combine ----------------------------------------------------------------------------------------------------- */

@@ -5,11 +5,13 @@
 
 #include "experts.h"
 
-/* gate[i] = activation(gate[i]) * up[i] */
-typedef void expert_gated_fn(float *gate, const float *up, size_t count);
+/* gate[i] = act(gate[i] + gate_bias[i]) * (up[i] + up_bias[i]), or the clamped form of it; a bias that is NULL is not
+ * added. */
+typedef void expert_gated_fn(float *gate, const float *up, const float *gate_bias, const float *up_bias,
+                             const struct expert_activation *activation, size_t count);
 
 struct expert_kernels {
-    expert_gated_fn *gated[ACTIVATION_GELU_TANH + 1];
+    expert_gated_fn *gated[ACTIVATION_TYPES];
     void (*combine)(float *io, size_t cols, const float *rows, const uint32_t *place, const float *weight, uint32_t k,
                     const float *shared, float gate);
     void (*add)(float *io, const float *x, size_t cols);
@@ -23,8 +25,9 @@ const struct expert_kernels *expert_kernels(void);
 
 /* Rows [begin, end) of act(gate x) * (up x) of one job, all of one part, into its inner rows; `scratch`
  * [n, end - begin]. */
-void expert_ffn_up(const struct expert_job *job, const struct expert_part *part, activation_type activation,
-                   const struct expert_input *x, size_t begin, size_t end, float *scratch);
+void expert_ffn_up(const struct expert_job *job, const struct expert_part *part,
+                   const struct expert_activation *activation, const struct expert_input *x, size_t begin, size_t end,
+                   float *scratch);
 /* Rows [begin, end) of down(inner) of one job, all of one part, into its output rows. */
 void expert_ffn_down(const struct expert_job *job, const struct expert_part *part, size_t hidden, size_t begin,
                      size_t end);

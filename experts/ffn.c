@@ -28,12 +28,6 @@ uint64_t expert_ffn_bytes(const struct ffn_weights *weights) {
     return bytes;
 }
 
-static void add_bias(float *out, size_t stride, size_t rows, size_t cols, const float *bias) {
-    if (bias)
-        for (size_t r = 0; r < rows; r++)
-            expert_kernels()->add(out + r * stride, bias, cols);
-}
-
 /* Floats on the stack for the products of a term: 64 KiB. */
 enum { TERM_FLOATS = 1 << 14 };
 _Static_assert(EXPERT_RANK_MAX + EXPERT_FEW_ROWS_MAX <= TERM_FLOATS, "one token finds room");
@@ -56,23 +50,24 @@ static void add_term(const struct expert_term *term, const struct expert_input *
     }
 }
 
-void expert_ffn_up(const struct expert_job *job, const struct expert_part *part, activation_type activation,
-                   const struct expert_input *x, size_t begin, size_t end, float *scratch) {
+void expert_ffn_up(const struct expert_job *job, const struct expert_part *part,
+                   const struct expert_activation *activation, const struct expert_input *x, size_t begin, size_t end,
+                   float *scratch) {
     const struct ffn_weights *w = &part->weights;
-    const struct expert_kernels *kernels = expert_kernels();
+    expert_gated_fn *gated = expert_kernels()->gated[activation->type];
     size_t n = job->n, width = end - begin, stride = job->intermediate, first = part->gate_begin;
     size_t from = begin - first, to = end - first;
     float *gate = job->inner_values + begin, *up = scratch;
+    const float *gate_bias = w->gate_bias ? w->gate_bias + from : NULL;
+    const float *up_bias = w->up_bias ? w->up_bias + from : NULL;
     /* weight_product writes row r of the matrix to out[r]: the scratch is shifted so that `from` lands on its start,
      * and the part's first row on its place in the job's. */
     weight_product(&w->gate, expert_input_for(x, &w->gate), job->row, n, from, to, job->inner_values + first, stride);
     weight_product(&w->up, expert_input_for(x, &w->up), job->row, n, from, to, up - from, width);
     add_term(&w->term[0], x, job->row, n, from, to, gate, stride);
     add_term(&w->term[1], x, job->row, n, from, to, up, width);
-    add_bias(gate, stride, n, width, w->gate_bias ? w->gate_bias + from : NULL);
-    add_bias(up, width, n, width, w->up_bias ? w->up_bias + from : NULL);
     for (size_t i = 0; i < n; i++)
-        kernels->gated[activation](gate + i * stride, up + i * width, width);
+        gated(gate + i * stride, up + i * width, gate_bias, up_bias, activation, width);
 }
 
 void expert_ffn_down(const struct expert_job *job, const struct expert_part *part, size_t hidden, size_t begin,
@@ -81,7 +76,8 @@ void expert_ffn_down(const struct expert_job *job, const struct expert_part *par
     size_t first = part->down_begin, from = begin - first, to = end - first;
     weight_product(&w->down, expert_input_for(&job->inner, &w->down), NULL, job->n, from, to, job->out + first, hidden);
     add_term(&w->term[2], &job->inner, NULL, job->n, from, to, job->out + begin, hidden);
-    add_bias(job->out + begin, hidden, job->n, end - begin, w->down_bias ? w->down_bias + from : NULL);
+    for (size_t i = 0; w->down_bias && i < job->n; i++)
+        expert_kernels()->add(job->out + i * hidden + begin, w->down_bias + from, end - begin);
 }
 
 struct expert_part expert_part_whole(const struct ffn_weights *weights, size_t intermediate, size_t hidden) {
@@ -89,7 +85,7 @@ struct expert_part expert_part_whole(const struct ffn_weights *weights, size_t i
         .weights = *weights, .gate_end = (uint32_t)intermediate, .down_end = (uint32_t)hidden};
 }
 
-moesaic_status expert_ffn_inner(const struct ffn_weights *weights, activation_type activation, const float *x,
+moesaic_status expert_ffn_inner(const struct ffn_weights *weights, struct expert_activation activation, const float *x,
                                 size_t tokens, size_t hidden, size_t intermediate, float *out, moesaic_error *error) {
     unsigned forms = expert_form_bit(&weights->gate) | expert_form_bit(&weights->up);
     void *form_bytes = memory_zeroed(expert_input_bytes(forms, tokens, hidden) + 64, 1);
@@ -106,7 +102,7 @@ moesaic_status expert_ffn_inner(const struct ffn_weights *weights, activation_ty
     expert_input_quantize(&input, 0, tokens);
     for (size_t begin = 0; begin < intermediate; begin += EXPERT_TILE_ROWS_MAX) {
         size_t end = intermediate - begin < EXPERT_TILE_ROWS_MAX ? intermediate : begin + EXPERT_TILE_ROWS_MAX;
-        expert_ffn_up(&job, &part, activation, &input, begin, end, scratch);
+        expert_ffn_up(&job, &part, &activation, &input, begin, end, scratch);
     }
     free(scratch);
     free(form_bytes);

@@ -58,8 +58,14 @@ static void run_rotate(struct arena *a, const uint8_t *at) {
     a->set->model->rotate(a->out, a->near, a->row, HEAD_DIM / 2);
 }
 static void run_gated(struct arena *a, const uint8_t *at) {
+    const struct expert_activation silu = {.type = ACTIVATION_SILU};
     (void)at;
-    a->set->experts->gated[ACTIVATION_SILU](a->out, a->row, ROW);
+    a->set->experts->gated[silu.type](a->out, a->row, NULL, NULL, &silu, ROW);
+}
+static void run_gated_clamped(struct arena *a, const uint8_t *at) {
+    const struct expert_activation clamped = {.type = ACTIVATION_CLAMPED, .limit = 7.0f, .alpha = 1.702f};
+    (void)at;
+    a->set->experts->gated[clamped.type](a->out, a->row, a->near, a->near + ROW, &clamped, ROW);
 }
 static void run_combine(struct arena *a, const uint8_t *at) {
     static const uint32_t place[EXPERTS_CHOSEN] = {0, 1, 2, 3, 4, 5, 6, 7};
@@ -113,6 +119,7 @@ static const struct bench_case near_cases[] = {
     {"model.quantize", run_quantize_row, 5 * ROW, 3 * ROW},
     {"model.softmax", run_softmax, 16 * KV_BLOCK_TOKENS, 44 * KV_BLOCK_TOKENS},
     {"experts.gated", run_gated, 12 * ROW, 24 * ROW},
+    {"experts.gated_clamped", run_gated_clamped, 20 * ROW, 31 * ROW},
     {"experts.combine", run_combine, 4 * (EXPERTS_CHOSEN + 2) * ROW, 2 * EXPERTS_CHOSEN * ROW},
     {"router.choose", run_choose, 8 * EXPERTS, 22 * EXPERTS},
 };

@@ -49,7 +49,7 @@ struct model_config {
     bool norm_topk_prob;
     bool tied_head, q_bias, k_bias, v_bias, o_bias, mlp_bias;
     qk_norm_type qk_norm;
-    activation_type activation;
+    struct expert_activation activation;
     double norm_epsilon, clip_qkv;                    /* clip_qkv 0: none */
     int64_t max_position;
     struct rope_config rope;

@@ -328,13 +328,13 @@ static void read_activation(struct config_reader *reader, struct model_config *c
         {"gelu_accurate", ACTIVATION_GELU_TANH},
     };
     const json_value *value = json_get(reader->root, "hidden_act");
-    config->activation = ACTIVATION_SILU;
+    config->activation = (struct expert_activation){.type = ACTIVATION_SILU};
     if (json_kind_of(value) == JSON_KIND_NULL)
         return;
     const char *name = json_text(value, NULL);
     for (size_t i = 0; name && i < sizeof known / sizeof *known; i++) {
         if (strcmp(known[i].name, name) == 0) {
-            config->activation = known[i].type;
+            config->activation.type = known[i].type;
             return;
         }
     }

@@ -128,7 +128,7 @@ static void missing_gather(struct drifting *d, bool routed) {
 
 static moesaic_status inner_add(struct drifting *d, const struct ffn_weights *old, const struct ffn_weights *new,
                                 struct calib_drift *drift, moesaic_error *error) {
-    activation_type activation = d->c->config->activation;
+    struct expert_activation activation = d->c->config->activation;
     const struct drift_rows rows = {
         d->full_inner, d->x_inner, d->x_inner, d->inner, d->inner, d->inner, d->reached->weight + d->first, d->rows};
     moesaic_status status =

@@ -115,7 +115,7 @@ static void block_free(struct block *b) {
     free(b->x);
 }
 
-static moesaic_status block_add(struct block *b, activation_type activation, struct expert_saliency *saliency,
+static moesaic_status block_add(struct block *b, struct expert_activation activation, struct expert_saliency *saliency,
                                 moesaic_error *error) {
     const struct activations inner = {
         .values = b->inner, .tokens = b->rows, .cols = b->intermediate, .stride = b->intermediate};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Gated activations and the weighted sum over experts, on 16 lanes; compiled once per ISA with KERNELS set to the
- * table's name. */
+/* Gated activations with their biases, and the weighted sum over experts, on 16 lanes; compiled once per ISA with
+ * KERNELS set to the table's name. */
 #include "experts_internal.h"
 #include "lanes.h"
 
@@ -8,6 +8,16 @@
 static inline lanes silu(lanes x) {
     const lanes one = lanes_set(1.0f), zero = lanes_set(0.0f);
     return lanes_div(x, lanes_add(one, lanes_exp(lanes_sub(zero, x))));
+}
+
+/* g / (1 + e^(-alpha g)) * (u + 1) of g = min(gate, limit) and u = max(-limit, min(up, limit)) (transformers'
+ * GptOssExperts). NaN stays: it is the second operand of each min and max. */
+static inline lanes clamped(lanes gate, lanes up, const struct expert_activation *activation) {
+    const lanes one = lanes_set(1.0f), limit = lanes_set(activation->limit);
+    gate = lanes_min(limit, gate);
+    up = lanes_max(lanes_set(-activation->limit), lanes_min(limit, up));
+    lanes power = lanes_exp(lanes_mul(gate, lanes_set(-activation->alpha)));
+    return lanes_mul(lanes_div(gate, lanes_add(one, power)), lanes_add(up, one));
 }
 
 /* x / 2 * (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2 / pi) * (x + 0.044715 x^3) */
@@ -32,19 +42,32 @@ static inline lanes gelu(lanes x) {
     return lanes_mul(lanes_mul(x, lanes_set(0.5f)), twice);
 }
 
-#define GATED(name, activation)                                                                                        \
-    static void name(float *gate, const float *up, size_t count) {                                                     \
+/* values[i .. i + n) and their bias, where there is one. */
+static inline lanes biased(const float *values, const float *bias, size_t i, size_t n) {
+    if (n == LANES)
+        return bias ? lanes_add(lanes_load(values + i), lanes_load(bias + i)) : lanes_load(values + i);
+    return bias ? lanes_add(lanes_load_n(values + i, n), lanes_load_n(bias + i, n)) : lanes_load_n(values + i, n);
+}
+
+/* `formula` is of gate, up and activation. */
+#define GATED(name, formula)                                                                                           \
+    static void name(float *gates, const float *ups, const float *gate_bias, const float *up_bias,                     \
+                     const struct expert_activation *activation, size_t count) {                                       \
         size_t i = 0;                                                                                                  \
-        for (; i + LANES <= count; i += LANES)                                                                         \
-            lanes_store(gate + i, lanes_mul(activation(lanes_load(gate + i)), lanes_load(up + i)));                    \
+        (void)activation;                                                                                              \
+        for (; i + LANES <= count; i += LANES) {                                                                       \
+            lanes gate = biased(gates, gate_bias, i, LANES), up = biased(ups, up_bias, i, LANES);                      \
+            lanes_store(gates + i, formula);                                                                           \
+        }                                                                                                              \
         if (i < count) {                                                                                               \
-            lanes rest = lanes_mul(activation(lanes_load_n(gate + i, count - i)), lanes_load_n(up + i, count - i));    \
-            lanes_store_n(gate + i, rest, count - i);                                                                  \
+            lanes gate = biased(gates, gate_bias, i, count - i), up = biased(ups, up_bias, i, count - i);              \
+            lanes_store_n(gates + i, formula, count - i);                                                              \
         }                                                                                                              \
     }
-GATED(gated_silu, silu)
-GATED(gated_gelu, gelu)
-GATED(gated_gelu_tanh, gelu_tanh)
+GATED(gated_silu, lanes_mul(silu(gate), up))
+GATED(gated_gelu, lanes_mul(gelu(gate), up))
+GATED(gated_gelu_tanh, lanes_mul(gelu_tanh(gate), up))
+GATED(gated_clamped, clamped(gate, up, activation))
 
 static inline lanes weighted_sum(const float *rows, size_t cols, const uint32_t *place, const float *weight, uint32_t k,
                                  size_t at, size_t n) {
@@ -83,7 +106,10 @@ static void add(float *io, const float *x, size_t cols) {
 }
 
 const struct expert_kernels KERNELS = {
-    .gated = {[ACTIVATION_SILU] = gated_silu, [ACTIVATION_GELU] = gated_gelu, [ACTIVATION_GELU_TANH] = gated_gelu_tanh},
+    .gated = {[ACTIVATION_SILU] = gated_silu,
+              [ACTIVATION_GELU] = gated_gelu,
+              [ACTIVATION_GELU_TANH] = gated_gelu_tanh,
+              [ACTIVATION_CLAMPED] = gated_clamped},
     .combine = combine,
     .add = add,
 };

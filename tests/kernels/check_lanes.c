@@ -71,8 +71,28 @@ static void run_quantize(const struct lanes_set *set, struct lanes_case *c, int 
     if (c->count >= 4)
         c->results[which][0] = set->model->quantize(c->in[0], c->count, (int8_t *)(void *)c->out[which]);
 }
-static void run_gated(const struct lanes_set *set, struct lanes_case *c, int which) {
-    set->experts->gated[c->count % (ACTIVATION_GELU_TANH + 1)](c->io[which], c->in[1], c->count);
+/* Without a bias, with one and with both, by the count. A fifth of the values are at the limit, beside it or none. */
+static void run_gated(const struct lanes_set *set, struct lanes_case *c, int which, activation_type type) {
+    const struct expert_activation activation = {.type = type, .limit = 7.0f, .alpha = 1.702f};
+    const float extreme[] = {7.0f, -7.0f, 0x1.c00002p2f, 0x1.bffffep2f, -0.0f, INFINITY, -INFINITY, NAN};
+    for (size_t i = c->count % 5; i < c->count; i += 5) {
+        c->io[which][i] = extreme[(i + c->count) % 8];
+        c->in[1][i] = extreme[i / 3 % 8];
+    }
+    set->experts->gated[type](c->io[which], c->in[1], c->count % 3 ? c->in[0] : NULL,
+                              c->count % 3 == 2 ? c->in[2] : NULL, &activation, c->count);
+}
+static void run_gated_silu(const struct lanes_set *set, struct lanes_case *c, int which) {
+    run_gated(set, c, which, ACTIVATION_SILU);
+}
+static void run_gated_gelu(const struct lanes_set *set, struct lanes_case *c, int which) {
+    run_gated(set, c, which, ACTIVATION_GELU);
+}
+static void run_gated_gelu_tanh(const struct lanes_set *set, struct lanes_case *c, int which) {
+    run_gated(set, c, which, ACTIVATION_GELU_TANH);
+}
+static void run_gated_clamped(const struct lanes_set *set, struct lanes_case *c, int which) {
+    run_gated(set, c, which, ACTIVATION_CLAMPED);
 }
 static void run_add(const struct lanes_set *set, struct lanes_case *c, int which) {
     set->experts->add(c->io[which], c->in[1], c->count);
@@ -95,8 +115,11 @@ static const struct {
     {"model.clip", run_clip},               {"model.sigmoid", run_sigmoid},
     {"model.rotate", run_rotate},           {"model.finite", run_finite},
     {"model.narrow", run_narrow},           {"model.quantize", run_quantize},
-    {"experts.gated", run_gated},           {"experts.add", run_add},
-    {"experts.combine", run_combine},       {"router.exponentials", run_exponentials},
+    {"experts.gated_silu", run_gated_silu}, {"experts.gated_gelu", run_gated_gelu},
+    {"experts.gated_gelu_tanh", run_gated_gelu_tanh},
+    {"experts.gated_clamped", run_gated_clamped},
+    {"experts.add", run_add},               {"experts.combine", run_combine},
+    {"router.exponentials", run_exponentials},
 };
 
 static bool rows_case(const struct kernel_entry *label, const struct lanes_set *set, lanes_run *run, size_t count) {

@@ -68,7 +68,7 @@ static struct model_config bare(const char *family) {
     snprintf(text, sizeof text, "{'model_type':'%s'}", family);
     cr_assert_eq(read_texts(text, NULL, &config, &error), MOESAIC_OK, "%s: %s", family, error.message);
     cr_expect_str_eq(config.model_type, family);
-    cr_expect(!config.tied_head && config.activation == ACTIVATION_SILU && config.rope.type == ROPE_DEFAULT);
+    cr_expect(!config.tied_head && config.activation.type == ACTIVATION_SILU && config.rope.type == ROPE_DEFAULT);
     cr_expect_eq(config.rotary_dim, config.head_dim);
     for (uint32_t i = 0; i < config.layers; i++)
         cr_expect(config.layer[i].window == 0 && config.layer[i].moe == (config.experts > 0));
@@ -209,7 +209,7 @@ Test(config, reads_activations) {
         char more[64];
         snprintf(more, sizeof more, "'hidden_act':'%s'", names[i].name);
         struct model_config *c = accepted("mixtral", more);
-        cr_expect_eq(c->activation, names[i].type, "%s", names[i].name);
+        cr_expect_eq(c->activation.type, names[i].type, "%s", names[i].name);
         free(c);
     }
 }

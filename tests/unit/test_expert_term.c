@@ -5,6 +5,8 @@
 
 #include "experts.h"
 
+static const struct expert_activation silu = {.type = ACTIVATION_SILU};
+
 static struct weight matrix_of(number_format format, const void *data, uint64_t rows, uint64_t cols) {
     uint64_t bytes = rows * cols * (format == FORMAT_F32 ? 4 : 2);
     return (struct weight){
@@ -31,7 +33,7 @@ Test(expert_term, is_added_before_the_activation) {
         .up = matrix_of(FORMAT_F32, one, 2, 2),
         .term = {{matrix_of(FORMAT_BF16, gate_left, 2, 1), matrix_of(FORMAT_BF16, gate_right, 1, 2)},
                  {matrix_of(FORMAT_BF16, up_left, 2, 2), matrix_of(FORMAT_BF16, up_right, 2, 2)}}};
-    cr_assert_eq(expert_ffn_inner(&ffn, ACTIVATION_SILU, x, 1, 2, 2, out, NULL), MOESAIC_OK);
+    cr_assert_eq(expert_ffn_inner(&ffn, silu, x, 1, 2, 2, out, NULL), MOESAIC_OK);
     cr_assert_float_eq(out[0], 20 * 4, 1e-4, "%g", out[0]);
     cr_assert_float_eq(out[1], 40 * -1, 1e-4, "%g", out[1]);
     cr_assert_eq(expert_ffn_bytes(&ffn), 2 * 16 + 2 * (2 + 2) + 2 * (4 + 4));
@@ -63,10 +65,10 @@ Test(expert_term, of_many_tokens_is_that_of_each) {
     struct expert_term term = {matrix_of(FORMAT_BF16, left, INNER, RANK), matrix_of(FORMAT_BF16, right, RANK, HIDDEN)};
     struct weight nothing = matrix_of(FORMAT_F32, zero, INNER, HIDDEN);
     struct ffn_weights ffn = {.gate = nothing, .up = nothing, .term = {term, term}};
-    cr_assert_eq(expert_ffn_inner(&ffn, ACTIVATION_SILU, x, TOKENS, HIDDEN, INNER, all, NULL), MOESAIC_OK);
+    cr_assert_eq(expert_ffn_inner(&ffn, silu, x, TOKENS, HIDDEN, INNER, all, NULL), MOESAIC_OK);
     double energy = 0;
     for (size_t t = 0; t < TOKENS; t++) {
-        cr_assert_eq(expert_ffn_inner(&ffn, ACTIVATION_SILU, x + t * HIDDEN, 1, HIDDEN, INNER, one, NULL), MOESAIC_OK);
+        cr_assert_eq(expert_ffn_inner(&ffn, silu, x + t * HIDDEN, 1, HIDDEN, INNER, one, NULL), MOESAIC_OK);
         cr_assert_arr_eq(all + t * INNER, one, sizeof one, "token %zu", t);
         energy += one[0] * one[0];
     }

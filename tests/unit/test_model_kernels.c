@@ -143,16 +143,17 @@ static double plain_silu(double v) { return v / (1 + exp(-v)); }
 Test(kernels, activations_are_what_they_are_called) {
     double (*const plain[])(double) = {[ACTIVATION_SILU] = plain_silu, [ACTIVATION_GELU] = erf_gelu,
                                        [ACTIVATION_GELU_TANH] = tanh_gelu};
-    for (size_t activation = 0; activation <= ACTIVATION_GELU_TANH; activation++) {
+    for (size_t type = 0; type <= ACTIVATION_GELU_TANH; type++) {
+        const struct expert_activation activation = {.type = (activation_type)type};
         for (size_t i = 0; i < 4001; i++) {
             x[i] = z[i] = ((float)i - 2000) / 100;
             y[i] = 1.5f;
         }
-        expert_kernels_ref.gated[activation](z, y, 4001);
+        expert_kernels_ref.gated[type](z, y, NULL, NULL, &activation, 4001);
         for (size_t i = 0; i < 4001; i++) {
-            double expected = 1.5 * plain[activation](x[i]);
+            double expected = 1.5 * plain[type](x[i]);
             cr_assert_float_eq(z[i], expected, 5e-7 * (1 + fabs(expected)), "activation %zu of %g: %g, not %g",
-                               activation, x[i], z[i], expected);
+                               type, x[i], z[i], expected);
         }
     }
 }
@@ -164,11 +165,49 @@ Test(kernels, activations_of_extreme_values_stay_sane) {
         values[i] = extreme[i];
         up[i] = 1;
     }
-    expert_kernels_ref.gated[ACTIVATION_SILU](values, up, 8);
+    expert_kernels_ref.gated[ACTIVATION_SILU](values, up, NULL, NULL, &(struct expert_activation){0}, 8);
     for (size_t i = 1; i < 4; i++)
         cr_assert(fabsf(values[i]) < 1e-6f || extreme[i] < -1e20f, "silu %g is %g", extreme[i], values[i]);
     for (size_t i = 4; i < 8; i++)
         cr_assert_eq(values[i], extreme[i]);
+}
+
+/* The biases come first, and both clamps see what they made. */
+Test(kernels, clamped_activation_is_that_of_gpt_oss) {
+    const struct expert_activation activation = {.type = ACTIVATION_CLAMPED, .limit = 7.0f, .alpha = 1.702f};
+    fill(x, 4001, 12);
+    fill(y, 4001, 12);
+    fill(w, 4001, 2);
+    for (int biases = 0; biases < 4; biases++) {
+        const float *gate_bias = biases & 1 ? w : NULL, *up_bias = biases & 2 ? w + 1 : NULL;
+        memcpy(z, x, sizeof z);
+        expert_kernels_ref.gated[ACTIVATION_CLAMPED](z, y, gate_bias, up_bias, &activation, 4000);
+        for (size_t i = 0; i < 4000; i++) {
+            double gate = fmin(7, (double)x[i] + (gate_bias ? gate_bias[i] : 0));
+            double up = fmax(-7, fmin(7, (double)y[i] + (up_bias ? up_bias[i] : 0)));
+            double expected = gate / (1 + exp(-1.702 * gate)) * (up + 1);
+            cr_assert_float_eq(z[i], expected, 5e-6 * (1 + fabs(expected)), "biases %d, gate %g, up %g: %g, not %g",
+                               biases, gate, up, z[i], expected);
+        }
+        cr_assert_eq(z[4000], x[4000]);
+    }
+}
+
+Test(kernels, clamped_activation_of_extreme_values) {
+    const struct expert_activation activation = {.type = ACTIVATION_CLAMPED, .limit = 7.0f, .alpha = 1.702f};
+    const float at_limit = (float)(7 / (1 + exp(-7 * 1.702)));
+    static const float gates[] = {7.0f, 7.5f, INFINITY, 7.0f, 7.0f, 1.0f, -1000.0f, NAN, 7.0f};
+    static const float ups[] = {0.0f, 0.0f, 0.0f, 7.0f, INFINITY, -1.0f, 1.0f, 0.0f, NAN};
+    float out[9];
+    memcpy(out, gates, sizeof out);
+    expert_kernels_ref.gated[ACTIVATION_CLAMPED](out, ups, NULL, NULL, &activation, 9);
+    for (size_t i = 0; i < 3; i++)
+        cr_assert_float_eq(out[i], at_limit, 1e-5, "gate %g: %g", gates[i], out[i]);
+    for (size_t i = 3; i < 5; i++)
+        cr_assert_float_eq(out[i], 8 * at_limit, 1e-4, "up %g: %g", ups[i], out[i]);
+    cr_assert_eq(out[5], 0.0f);
+    cr_assert_float_eq(out[6], 0.0f, 1e-30);
+    cr_assert(isnan(out[7]) && isnan(out[8]), "%g %g", out[7], out[8]);
 }
 
 Test(kernels, combine_is_the_weighted_sum) {
