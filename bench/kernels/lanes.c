@@ -176,11 +176,13 @@ static void measure(struct arena *a, const struct bench_case *c, bool far, unsig
 static bool wanted(const char *slot, const char *name) { return !slot || strstr(name, slot); }
 
 static void bench_set(struct arena *a, const char *slot, unsigned repeats) {
+    static const size_t queries[] = {1, 4, 8, ATTENTION_TILE_ROWS}; /* of a key: grouped heads, then a prompt's tile */
     for (size_t i = 0; i < sizeof near_cases / sizeof *near_cases; i++)
         if (wanted(slot, near_cases[i].name))
             measure(a, &near_cases[i], false, repeats);
     for (a->type = KV_F32; a->type < KV_TYPES; a->type++)
-        for (a->queries = 1; a->queries <= ATTENTION_TILE_ROWS; a->queries *= 4) {
+        for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
+            a->queries = queries[i];
             size_t bytes = run_bytes(a);
             size_t flops = 2 * HEAD_DIM * KV_BLOCK_TOKENS * a->queries;
             if (wanted(slot, "model.scores"))
