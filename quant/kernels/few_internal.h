@@ -2,9 +2,10 @@
 /* The frame of the x86 kernels on packed weights: which panels meet which tokens, in what order.
  *
  * An ISA brings, for each format it expands in registers, functions that multiply a few panels with 1, 2 or 4 tokens
- * (struct few_set). Up to four tokens, the panels of a call are cut into runs that are read side by side, each one
- * forward stream. For more, a strip of panels stays in the second-level cache while the tokens pass, four at a time;
- * for many, the strip is unpacked first where expanding costs more than loading (tuning.c says from how many on).
+ * (struct few_set). Up to four tokens, the panels of a call are read from memory as one forward stream, or as two where
+ * that leaves the broadcasts of the activations behind. For more, a strip of panels stays in the second-level cache
+ * while the tokens pass, four at a time; for many, the strip is unpacked first where expanding costs more than loading
+ * (tuning.c says from how many on).
  */
 #ifndef FEW_INTERNAL_H
 #define FEW_INTERNAL_H
@@ -16,6 +17,7 @@
 enum {
     FEW_TOKENS = 4,          /* most tokens at a time */
     FEW_PANELS = 4,          /* most panels at a time */
+    FEW_AHEAD_BYTES = 8192,  /* prefetched ahead, by all panels side by side together */
     STRIP_CHUNK_COLS = 2048, /* k of an unpacked strip: 4 panels take 136 KiB */
     STRIP_ROWS = FEW_PANELS * PANEL_ROWS,
     STRIP_PANEL_BYTES = STRIP_CHUNK_COLS / 4 * PANEL_LINE + STRIP_CHUNK_COLS / 64 * PANEL_SCALE_LINE
@@ -44,10 +46,17 @@ struct few_job {
 typedef void few_panels_fn(const struct few_job *job, const uint8_t *const *at, const struct few_token *x, size_t live,
                            size_t rows, size_t apart, float *out, size_t out_stride);
 
-/* The functions of a format for 1, 2 and 3 to 4 tokens: `panels[i]` panels side by side, or a single one. */
+/* `panels` panels side by side. */
+struct few_side {
+    size_t panels;
+    few_panels_fn *run;
+};
+
+/* The functions of a format for 1, 2 and 3 to 4 tokens: for panels that come from memory, for those that are in a
+ * cache, and for a single one. */
 struct few_set {
-    size_t panels[3];
-    few_panels_fn *side[3], *single[3];
+    struct few_side far[3], near[3];
+    few_panels_fn *single[3];
 };
 
 static inline unsigned few_choice(size_t tokens) { return tokens == 1 ? 0 : tokens == 2 ? 1 : 2; }
@@ -69,15 +78,16 @@ static inline void few_rows(const struct few_set *set, const struct few_job *job
                             const struct few_token *x, size_t live, size_t row_begin, size_t row_end, float *out,
                             size_t out_stride) {
     const unsigned choice = few_choice(live);
+    const struct few_side side = set->far[choice];
     const size_t first = row_begin / PANEL_ROWS, panels = (row_end - row_begin + PANEL_ROWS - 1) / PANEL_ROWS;
-    const size_t run = panels / set->panels[choice], rest = run * set->panels[choice];
+    const size_t run = panels / side.panels, rest = run * side.panels;
     const size_t last = row_end - row_begin - (panels - 1) * PANEL_ROWS;
     for (size_t p = 0; p < run; p++) {
         const uint8_t *at[FEW_PANELS];
-        for (size_t i = 0; i < set->panels[choice]; i++)
+        for (size_t i = 0; i < side.panels; i++)
             at[i] = panel_begin(weight, first + p + i * run);
-        set->side[choice](job, at, x, live, p == run - 1 && rest == panels ? last : PANEL_ROWS, run * PANEL_ROWS,
-                          out + (first + p) * PANEL_ROWS, out_stride);
+        side.run(job, at, x, live, p == run - 1 && rest == panels ? last : PANEL_ROWS, run * PANEL_ROWS,
+                 out + (first + p) * PANEL_ROWS, out_stride);
     }
     for (size_t p = rest; p < panels; p++) {
         const uint8_t *at = panel_begin(weight, first + p);
@@ -104,10 +114,11 @@ static inline void strip_tokens(const struct few_set *set, const struct few_job 
         struct few_token token[FEW_TOKENS];
         size_t live = few_gather(x, index, begin, tokens, group, token), p = 0;
         const unsigned choice = few_choice(live);
-        for (size_t side = set->panels[choice]; p + side <= panels; p += side)
-            set->side[choice](&pass, at + p, token, live,
-                              p + side == panels ? rows - (panels - 1) * PANEL_ROWS : PANEL_ROWS, PANEL_ROWS,
-                              out + begin * out_stride + p * PANEL_ROWS, out_stride);
+        const struct few_side side = set->near[choice];
+        for (; p + side.panels <= panels; p += side.panels)
+            side.run(&pass, at + p, token, live,
+                     p + side.panels == panels ? rows - (panels - 1) * PANEL_ROWS : PANEL_ROWS, PANEL_ROWS,
+                     out + begin * out_stride + p * PANEL_ROWS, out_stride);
         for (; p < panels; p++)
             set->single[choice](&pass, at + p, token, live, p + 1 == panels ? rows - p * PANEL_ROWS : PANEL_ROWS, 0,
                                 out + begin * out_stride + p * PANEL_ROWS, out_stride);
@@ -199,8 +210,7 @@ static inline void many_product(const struct few_set *lines, const struct weight
 #define FEW_ARGUMENTS                                                                                                  \
     const struct few_job *job, const uint8_t *const *at, const struct few_token *x, size_t live, size_t rows,          \
         size_t apart, float *out, size_t out_stride
-/* Instances of the ISA's few_panels for one format: `side` panels at a time with four tokens, `pair` with two, 4 with
- * one. few_panels is inlined with these constants. */
+/* An instance of the ISA's few_panels, which is inlined with these constants. */
 #define FEW_INSTANCE(name, format, block_bytes, panels, tokens)                                                        \
     static void name##_##panels##_##tokens(FEW_ARGUMENTS) {                                                            \
         few_panels(format, block_bytes, panels, tokens, job, at, x, live, rows, apart, out, out_stride);               \

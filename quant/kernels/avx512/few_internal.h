@@ -2,8 +2,8 @@
 /* AVX-512 products of packed weights with one to four tokens: panels stream by once, all sums stay in registers.
  *
  * The file that includes this defines FEW_VNNI (0 or 1) before.
- * Up to four panels are read side by side, as streams of their own, so that each broadcast of activations serves them
- * all. `format`, `panels` and `tokens` are constants wherever these functions are inlined: straight code for each. */
+ * Panels side by side share each broadcast of activations. `format`, `panels` and `tokens` are constants wherever these
+ * functions are inlined: straight code for each. */
 #ifndef AVX512_FEW_INTERNAL_H
 #define AVX512_FEW_INTERNAL_H
 
@@ -13,8 +13,6 @@
 #endif
 
 #include "../few_internal.h"
-
-enum { PREFETCH_BYTES = 2048 };
 
 /* Where a panel's stream stands within a group. */
 struct few_stream {
@@ -37,9 +35,9 @@ INLINE bool few_is_drawn(number_format format) {
 }
 #endif
 
-INLINE void few_prefetch(const uint8_t *at, size_t bytes) {
+INLINE void few_prefetch(const uint8_t *at, size_t bytes, int panels) {
     for (size_t line = 0; line < bytes; line += PANEL_LINE)
-        _mm_prefetch((const char *)at + PREFETCH_BYTES + line, _MM_HINT_T0);
+        _mm_prefetch((const char *)at + FEW_AHEAD_BYTES / panels + line, _MM_HINT_T0);
 }
 
 #if FEW_VNNI
@@ -49,7 +47,8 @@ INLINE __m512i draw_end(__m512i gathered, __m512i offset) { return _mm512_sub_ep
 /* One block of 32 k; x[t] points at the block's codes of token t. */
 INLINE void few_block(number_format format, size_t block_bytes, int panels, int tokens, struct few_stream *stream,
                       const int8_t *const *x, few_sums sums) {
-    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) few_prefetch(stream[p].codes, block_bytes);
+    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++)
+        few_prefetch(stream[p].codes, block_bytes, panels);
     _Pragma("GCC unroll 8") for (unsigned q = 0; q < 8; q++) {
         const unsigned chain = tokens == 1 ? q % 2 : 0;
         __m512i spread[FEW_TOKENS];
@@ -125,7 +124,8 @@ INLINE void few_block_int8(int panels, int tokens, const struct few_stream *stre
 /* One block of 32 k; x[t] points at the block's codes of token t. */
 INLINE void few_block(number_format format, size_t block_bytes, int panels, int tokens, struct few_stream *stream,
                       const int8_t *const *x, few_sums sums) {
-    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) few_prefetch(stream[p].codes, block_bytes);
+    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++)
+        few_prefetch(stream[p].codes, block_bytes, panels);
     if (format == FORMAT_INT8)
         few_block_int8(panels, tokens, stream, x, sums);
     else
@@ -142,7 +142,7 @@ INLINE void few_block_drawn(number_format format, int panels, int tokens, struct
         _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) spread[o][t] = spread_octet(x[t] + (size_t)8 * o);
     _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) {
         __m512i control[4], gathered[FEW_TOKENS], kept = _mm512_setzero_si512();
-        few_prefetch(stream[p].codes, (size_t)3 * PANEL_LINE);
+        few_prefetch(stream[p].codes, (size_t)3 * PANEL_LINE, panels);
         draw_controls(format, stream[p].codes, control);
         _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[t] = _mm512_setzero_si512();
         _Pragma("GCC unroll 4") for (unsigned o = 0; o < 4; o++) {
@@ -163,7 +163,8 @@ INLINE void few_block_drawn(number_format format, int panels, int tokens, struct
  * activations `group` / 2. */
 INLINE void few_block_mask(size_t group, int panels, int tokens, struct few_stream *stream, const int8_t *const *x,
                            few_sums sums) {
-    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) few_prefetch(stream[p].low, (size_t)3 * PANEL_LINE);
+    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++)
+        few_prefetch(stream[p].low, (size_t)3 * PANEL_LINE, panels);
     _Pragma("GCC unroll 8") for (unsigned q = 0; q < 8; q++) {
         const unsigned half = q % 2;
         __m512i spread[FEW_TOKENS];
@@ -183,7 +184,8 @@ INLINE void few_block_mask(size_t group, int panels, int tokens, struct few_stre
 
 /* 64-bit lanes of 8 k: rows 0-7 in the first chain, rows 8-15 in the second. */
 INLINE void few_block_48(int panels, int tokens, struct few_stream *stream, const int8_t *const *x, few_sums sums) {
-    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) few_prefetch(stream[p].codes, (size_t)3 * PANEL_LINE);
+    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++)
+        few_prefetch(stream[p].codes, (size_t)3 * PANEL_LINE, panels);
     _Pragma("GCC unroll 4") for (unsigned octet = 0; octet < 4; octet++) {
         __m512i spread[FEW_TOKENS];
         _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) spread[t] = spread_8(x[t] + (size_t)8 * octet);
@@ -237,12 +239,12 @@ INLINE __m512i few_fold(number_format format, int tokens, const __m512i *chains)
 }
 
 /* At the start of group g: finds its scales and codes. */
-INLINE void few_open_group(number_format format, size_t group, size_t g, const uint8_t *limit,
+INLINE void few_open_group(number_format format, size_t group, size_t g, const uint8_t *limit, int panels,
                            struct few_stream *stream) {
     if (g % 2 == 0) {
         stream->scales = format == FORMAT_INT4_MASK ? panel_clamp(stream->codes, limit) : stream->codes;
         stream->codes = stream->scales + PANEL_SCALE_LINE;
-        few_prefetch(stream->scales, PANEL_SCALE_LINE);
+        few_prefetch(stream->scales, PANEL_SCALE_LINE, panels);
     } else {
         stream->scales += PANEL_SCALE_LINE / 2;
     }
@@ -289,7 +291,7 @@ INLINE void few_panels(number_format format, size_t block_bytes, int panels, int
         for (size_t i = 0; i < job->ahead_lines; i++, ahead += PANEL_LINE)
             _mm_prefetch((const char *)ahead, _MM_HINT_T1);
         _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++)
-            few_open_group(format, job->group, g, job->limit, &stream[p]);
+            few_open_group(format, job->group, g, job->limit, panels, &stream[p]);
         _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) {
             const int start = few_is_drawn(format) ? 0 : -job->zero * x[t].sums[g];
             _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) few_start(format, start, sums[p][t]);
@@ -311,24 +313,35 @@ INLINE void few_panels(number_format format, size_t block_bytes, int panels, int
                                   _mm512_mul_ps(acc[p][t], factor));
 }
 
-/* The set of a format; the masked formats have two chains, which leaves registers for two panels with four tokens. */
+/* Panels side by side from memory: one long stream reads fastest, two halve the work on the activations. */
+#define FEW_FAR(format, tokens)                                                                                        \
+    ((tokens) == 1 || (format) == FORMAT_INT8 || ((format) == FORMAT_INT4 && (tokens) == 2) ? 1 : 2)
+#define FEW_FAR_SIDE(name, format, tokens)                                                                             \
+    { FEW_FAR(format, tokens), FEW_FAR(format, tokens) == 1 ? name##_1_##tokens : name##_2_##tokens }
+/* The set of a format. */
 #define FEW_SET(name, format, block_bytes)                                                                             \
     FEW_INSTANCE(name, format, block_bytes, 1, 1)                                                                      \
     FEW_INSTANCE(name, format, block_bytes, 1, 2)                                                                      \
     FEW_INSTANCE(name, format, block_bytes, 1, 4)                                                                      \
+    FEW_INSTANCE(name, format, block_bytes, 2, 2)                                                                      \
+    FEW_INSTANCE(name, format, block_bytes, 2, 4)                                                                      \
     FEW_INSTANCE(name, format, block_bytes, 4, 1)                                                                      \
     FEW_INSTANCE(name, format, block_bytes, 4, 2)                                                                      \
     FEW_INSTANCE(name, format, block_bytes, 4, 4)                                                                      \
-    static const struct few_set name = {{4, 4, 4}, {name##_4_1, name##_4_2, name##_4_4},                               \
-                                        {name##_1_1, name##_1_2, name##_1_4}};
+    static const struct few_set name = {                                                                               \
+        {{1, name##_1_1}, FEW_FAR_SIDE(name, format, 2), FEW_FAR_SIDE(name, format, 4)},                               \
+        {{4, name##_4_1}, {4, name##_4_2}, {4, name##_4_4}},                                                           \
+        {name##_1_1, name##_1_2, name##_1_4}};
+/* Of the masked formats, whose expansion asks for two panels: their two chains leave no registers for more. */
 #define FEW_SET_MASKED(name, format)                                                                                   \
     FEW_INSTANCE(name, format, 0, 1, 1)                                                                                \
     FEW_INSTANCE(name, format, 0, 1, 2)                                                                                \
     FEW_INSTANCE(name, format, 0, 1, 4)                                                                                \
-    FEW_INSTANCE(name, format, 0, 4, 1)                                                                                \
-    FEW_INSTANCE(name, format, 0, 4, 2)                                                                                \
+    FEW_INSTANCE(name, format, 0, 2, 1)                                                                                \
+    FEW_INSTANCE(name, format, 0, 2, 2)                                                                                \
     FEW_INSTANCE(name, format, 0, 2, 4)                                                                                \
-    static const struct few_set name = {{4, 4, 2}, {name##_4_1, name##_4_2, name##_2_4},                               \
+    static const struct few_set name = {{{2, name##_2_1}, {2, name##_2_2}, {2, name##_2_4}},                           \
+                                        {{2, name##_2_1}, {2, name##_2_2}, {2, name##_2_4}},                           \
                                         {name##_1_1, name##_1_2, name##_1_4}};
 
 #endif
