@@ -66,9 +66,9 @@ static json_t *step_json(const moesaic_advice_step *s) {
 static int print_json(const moesaic_advise_result *r, const char *command) {
     json_t *walk = json_array(), *candidates = json_array();
     for (uint32_t i = 0; i < r->steps; i++)
-        json_array_append_new(walk, step_json(&r->step[i]));
+        cli_json_add(&walk, step_json(&r->step[i]));
     for (uint32_t i = 0; i < r->candidates; i++)
-        json_array_append_new(candidates, candidate_json(&r->candidate[i]));
+        cli_json_add(&candidates, candidate_json(&r->candidate[i]));
     return cli_json_print(json_pack(
         "{s:s,s:s,s:s?,s:s,s:s,s:I,s:f,s:f,s:{s:I,s:f,s:f},s:o,s:o}", "schema", "moesaic.advise/1", "verdict",
         r->verdict, "chosen", r->chosen >= 0 ? r->candidate[r->chosen].name : NULL, "command", command, "calibration",

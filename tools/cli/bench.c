@@ -18,7 +18,7 @@ static const struct option_spec options[] = {
 static json_t *spread_json(const moesaic_bench_spread *s) {
     json_t *values = json_array();
     for (uint32_t i = 0; i < s->count; i++)
-        json_array_append_new(values, json_real(s->value[i]));
+        cli_json_add(&values, json_real(s->value[i]));
     return json_pack("{s:f,s:f,s:f,s:o}", "median", s->median, "low", s->low, "high", s->high, "values", values);
 }
 
@@ -28,7 +28,7 @@ static const char *const part_names[MOESAIC_BENCH_PARTS] = {"embedding", "projec
 static json_t *parts_json(const moesaic_bench_run *r) {
     json_t *parts = json_object();
     for (int i = 0; i < MOESAIC_BENCH_PARTS; i++)
-        json_object_set_new(parts, part_names[i], json_real(r->part_fraction[i]));
+        cli_json_set(&parts, part_names[i], json_real(r->part_fraction[i]));
     return parts;
 }
 
@@ -47,8 +47,8 @@ static int print_json(const moesaic_bench_result *r) {
     json_t *decodes = json_array();
     for (uint32_t i = 1; i < r->runs; i++) {
         json_t *run = run_json(r, i);
-        json_object_set_new(run, "batch", json_integer(r->run[i].batch));
-        json_array_append_new(decodes, run);
+        cli_json_set(&run, "batch", json_integer(r->run[i].batch));
+        cli_json_add(&decodes, run);
     }
     return cli_json_print(json_pack("{s:s,s:i,s:o,s:o,s:o,s:o}", "schema", "moesaic.bench/1", "threads",
                                     (int)r->threads, "read_bytes_s", spread_json(&r->read_bytes_per_second),
@@ -136,6 +136,10 @@ static int run(int count, const char *const *positional) {
     if (moesaic_model_open(count ? positional[0] : NULL, NULL, &model, &error))
         return cli_fail(&error);
     moesaic_bench_result *result = calloc(1, sizeof *result);
+    if (!result) {
+        moesaic_model_release(model);
+        return cli_fail(&(moesaic_error){MOESAIC_E_MEMORY, "bench: out of memory"});
+    }
     result->size = sizeof *result;
     cli_progress_begin(&progress, "bench", "measurements");
     bool failed = moesaic_bench(model, &bench, result, &error) != MOESAIC_OK;

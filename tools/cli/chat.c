@@ -37,14 +37,20 @@ static int on_token(void *user, const moesaic_token *token) {
     return cli_interrupted;
 }
 
+static moesaic_status no_memory(moesaic_error *error) {
+    *error = (moesaic_error){MOESAIC_E_MEMORY, "chat: out of memory"};
+    return MOESAIC_E_MEMORY;
+}
+
 /* The ids of the conversation so far, ready for an answer. */
 static moesaic_status conversation_ids(struct chat *chat, int32_t **ret_ids, size_t *ret_count, moesaic_error *error) {
     json_t *request = json_pack("{s:O,s:b}", "messages", chat->messages, "add_generation_prompt", 1);
-    char *text = request ? json_dumps(request, JSON_COMPACT) : NULL, *rendered;
+    char *text = cli_json_text(request), *rendered;
     size_t bytes;
     json_decref(request);
-    moesaic_status status = moesaic_template_render(chat->session.model, text ? text : "", text ? strlen(text) : 0,
-                                                    &rendered, &bytes, error);
+    if (!text)
+        return no_memory(error);
+    moesaic_status status = moesaic_template_render(chat->session.model, text, strlen(text), &rendered, &bytes, error);
     free(text);
     if (status)
         return status;
@@ -75,18 +81,18 @@ static moesaic_status answer(struct chat *chat, moesaic_error *error) {
     status = sequence_set(chat->sequence, ids, count, error);
     moesaic_free(ids);
     chat->answer_stream = open_memstream(&chat->answer, &chat->answer_bytes);
-    if (!chat->answer_stream) {
-        *error = (moesaic_error){MOESAIC_E_MEMORY, "chat: out of memory"};
-        return MOESAIC_E_MEMORY;
-    }
+    if (!chat->answer_stream)
+        return no_memory(error);
     cli_interrupted = 0;
     if (!status)
         status =
             moesaic_sequence_generate(chat->sequence, &sampling, (size_t)tokens, on_token, chat, &generation, error);
-    fclose(chat->answer_stream);
+    bool whole = !fclose(chat->answer_stream);
+    json_t *content = status || !whole ? NULL : json_stringn(chat->answer, chat->answer_bytes);
+    if (!status &&
+        json_array_append_new(chat->messages, json_pack("{s:s,s:o}", "role", "assistant", "content", content)))
+        status = no_memory(error);
     if (!status) {
-        json_array_append_new(chat->messages, json_pack("{s:s,s:o}", "role", "assistant", "content",
-                                                        json_stringn(chat->answer, chat->answer_bytes)));
         putchar('\n');
         if (!cli_common.quiet && generation.decode_s > 0 && generation.completion_tokens > 1)
             fprintf(stderr, "[%zu tokens, %.1f tokens/s%s]\n", generation.completion_tokens,
@@ -155,8 +161,9 @@ static int run(int count, const char *const *positional) {
         if (moesaic_sequence_create(chat.session.engine, &sequence, &chat.sequence, &error))
             status = cli_fail(&error);
     }
-    if (!status && system_prompt)
-        json_array_append_new(chat.messages, json_pack("{s:s,s:s}", "role", "system", "content", system_prompt));
+    if (!status && system_prompt &&
+        json_array_append_new(chat.messages, json_pack("{s:s,s:s}", "role", "system", "content", system_prompt)))
+        status = cli_usage("--system: the text is not UTF-8");
     if (!status)
         status = converse(&chat);
     moesaic_sequence_destroy(chat.sequence);

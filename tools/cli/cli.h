@@ -104,7 +104,15 @@ void cli_opponents_close(struct cli_opponents *set);
 
 /* ---- output ------------------------------------------------------------------------------------------------------ */
 
-/* Prints one document on a line of standard output and takes it. Exit status (failed when it cannot be written). */
+/* Both take `value`. Where it, or the room for it, is missing (no memory, text that is not UTF-8, a number that is not
+ * finite), the whole object or array is freed and becomes NULL, on which both do nothing: no document lacks a part. */
+void cli_json_set(json_t **object, const char *key, json_t *value);
+void cli_json_add(json_t **array, json_t *value);
+/* The document as text without blanks, freed with free(); NULL for NULL and without memory. */
+char *cli_json_text(const json_t *document);
+/* Says on standard error that `what` could not be made. Returns EXIT_FAILED. */
+int cli_json_fail(const char *what);
+/* Prints one document on a line of standard output and takes it; NULL fails. Exit status. */
 int cli_json_print(json_t *document);
 /* Flushes standard output; a full disk or a closed pipe is a failure. Exit status. */
 int cli_flush(void);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What verbs share: errors, sessions, files, JSON, progress. */
+/* What verbs share: errors, sessions, files, progress. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "cli.h"
+
+volatile sig_atomic_t cli_interrupted;
 
 int cli_fail(const moesaic_error *error) {
     if (error->status != MOESAIC_E_CANCELLED)
@@ -129,18 +131,6 @@ int cli_flush(void) {
         return EXIT_DONE;
     fprintf(stderr, "moesaic: standard output: cannot write: %s\n", strerror(errno));
     return EXIT_FAILED;
-}
-
-int cli_json_print(json_t *document) {
-    char *text = document ? json_dumps(document, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(document);
-    if (!text) {
-        fputs("moesaic: output: cannot be written as JSON (out of memory or not UTF-8)\n", stderr);
-        return EXIT_FAILED;
-    }
-    puts(text);
-    free(text);
-    return cli_flush();
 }
 
 static const char *scaled(double value, double unit, const char *const *names, size_t count, char text[32]) {

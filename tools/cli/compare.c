@@ -179,10 +179,8 @@ static int gates_print(const json_t *report, const moesaic_compare_result *r) {
 
 static int result_print(const moesaic_compare_result *r) {
     json_t *report = json_loadb(r->json, r->json_bytes, JSON_ALLOW_NUL, NULL);
-    if (!report) {
-        fputs("moesaic: report: out of memory\n", stderr);
-        return EXIT_FAILED;
-    }
+    if (!report)
+        return cli_json_fail("report");
     if (cli_common.json)
         puts(r->json);
     else if (!cli_common.quiet)

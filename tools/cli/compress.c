@@ -38,50 +38,54 @@ static const struct option_spec options[] = {
     CLI_COST_OPTIONS,
     {0}};
 
-/* The object under `key`, made when it is not there. */
-static json_t *part_of(json_t *recipe, const char *key) {
-    json_t *part = json_object_get(recipe, key);
-    if (!part && !json_object_set_new(recipe, key, json_object()))
-        part = json_object_get(recipe, key);
-    return part;
+/* Puts `value` under KEY of PART, which is made when it is not there; one that is no object is left for the library to
+ * refuse by name. */
+static void recipe_set(json_t **recipe, const char *part, const char *key, json_t *value) {
+    if (*recipe && !json_object_get(*recipe, part))
+        cli_json_set(recipe, part, json_object());
+    json_t *object = json_object_get(*recipe, part);
+    if (object && !json_is_object(object)) {
+        json_decref(value);
+    } else if (json_object_set_new(object, key, value)) {
+        json_decref(*recipe);
+        *recipe = NULL;
+    }
 }
 
 /* "int4-g64" into format and group; a format alone keeps the recipe's group. */
-static void set_format(json_t *part, const char *text) {
+static void set_format(json_t **recipe, const char *part, const char *text) {
     const char *dash = strstr(text, "-g");
-    json_object_set_new(part, "format", json_stringn(text, dash ? (size_t)(dash - text) : strlen(text)));
+    recipe_set(recipe, part, "format", json_stringn(text, dash ? (size_t)(dash - text) : strlen(text)));
     if (dash)
-        json_object_set_new(part, "group", json_integer(atol(dash + 2)));
+        recipe_set(recipe, part, "group", json_integer(atol(dash + 2)));
 }
 
 /* METHOD:SHARE of an option into the object under `key`. */
-static int set_drop(json_t *recipe, const char *key, const char *option, const char *text, const char *example) {
+static int set_drop(json_t **recipe, const char *key, const char *option, const char *text, const char *example) {
     const char *colon = strchr(text, ':');
     char *end = NULL;
     double share = colon ? strtod(colon + 1, &end) : -1;
     if (!colon || end == colon + 1 || *end || !(share >= 0 && share < 1))
         return cli_usage("%s: '%s' is not METHOD:SHARE, such as %s", option, text, example);
-    json_t *part = part_of(recipe, key);
-    json_object_set_new(part, "method", json_stringn(text, (size_t)(colon - text)));
-    json_object_set_new(part, "share", json_real(share));
+    recipe_set(recipe, key, "method", json_stringn(text, (size_t)(colon - text)));
+    recipe_set(recipe, key, "share", json_real(share));
     return EXIT_DONE;
 }
 
-static int set_prune(json_t *recipe) {
-    json_t *experts = part_of(recipe, "experts");
+static int set_prune(json_t **recipe) {
     const char *colon = strchr(prune, ':');
     if (!strcmp(prune, "none")) {
-        json_object_set_new(experts, "prune", json_string("none"));
-        json_object_set_new(experts, "density", json_integer(1));
+        recipe_set(recipe, "experts", "prune", json_string("none"));
+        recipe_set(recipe, "experts", "density", json_integer(1));
         return EXIT_DONE;
     }
     if (!colon)
         return cli_usage("--prune: '%s' is not METHOD:SHARE, such as sparsegpt:0.5 or wanda:2:4", prune);
     bool structured = !strncmp(prune, "structured:", 11);
     if (!structured)
-        json_object_set_new(experts, "prune", json_stringn(prune, (size_t)(colon - prune)));
+        recipe_set(recipe, "experts", "prune", json_stringn(prune, (size_t)(colon - prune)));
     if (!structured && strchr(colon + 1, ':')) {
-        json_object_set_new(experts, "pattern", json_string(colon + 1));
+        recipe_set(recipe, "experts", "pattern", json_string(colon + 1));
         return EXIT_DONE;
     }
     char *end;
@@ -89,54 +93,51 @@ static int set_prune(json_t *recipe) {
     if (end == colon + 1 || *end || !(share >= 0 && share < 1))
         return cli_usage("--prune: '%s' is not a share from 0 to under 1%s", colon + 1,
                          structured ? "" : ", 2:4 or 4:8");
-    if (structured) {
-        json_object_set_new(part_of(recipe, "neurons"), "share", json_real(share));
-        return EXIT_DONE;
-    }
-    json_object_set_new(experts, "density", json_real(1 - share));
+    if (structured)
+        recipe_set(recipe, "neurons", "share", json_real(share));
+    else
+        recipe_set(recipe, "experts", "density", json_real(1 - share));
     return EXIT_DONE;
 }
 
-static int set_quant(json_t *experts) {
+static int set_quant(json_t **recipe) {
     const char *colon = strchr(quant, ':');
     if (!strcmp(quant, "none")) {
-        json_object_set_new(experts, "quant", json_string("none"));
-        json_object_set_new(experts, "format", json_string("bf16"));
-        json_object_set_new(experts, "refine", json_integer(0));
+        recipe_set(recipe, "experts", "quant", json_string("none"));
+        recipe_set(recipe, "experts", "format", json_string("bf16"));
+        recipe_set(recipe, "experts", "refine", json_integer(0));
         return EXIT_DONE;
     }
     if (!colon)
         return cli_usage("--quant: '%s' is not METHOD:FORMAT, such as gptq:int4-g64", quant);
-    json_object_set_new(experts, "quant", json_stringn(quant, (size_t)(colon - quant)));
+    recipe_set(recipe, "experts", "quant", json_stringn(quant, (size_t)(colon - quant)));
     if (strncmp(quant, "gptq", 4))
-        json_object_set_new(experts, "refine", json_integer(0));
-    set_format(experts, colon + 1);
+        recipe_set(recipe, "experts", "refine", json_integer(0));
+    set_format(recipe, "experts", colon + 1);
     return EXIT_DONE;
 }
 
-static int set_compensate(json_t *experts) {
+static int set_compensate(json_t **recipe) {
     char *end = NULL;
     long rank = strncmp(compensate, "lowrank:", 8) ? 0 : strtol(compensate + 8, &end, 10);
     if (rank < 1 || *end)
         return cli_usage("--compensate: '%s' is not lowrank:RANK, such as lowrank:16", compensate);
-    json_object_set_new(experts, "rank", json_integer(rank));
+    recipe_set(recipe, "experts", "rank", json_integer(rank));
     return EXIT_DONE;
 }
 
 /* Matrices beside the experts: integers by clip search, or by GPTQ where inputs are known and the format is coarse. */
-static void set_part(json_t *recipe, const char *key, const char *format) {
-    json_t *part = part_of(recipe, key);
-    bool looked_up = !strcmp(key, "embedding"), coarse = strncmp(format, "int8", 4) && strcmp(format, "bf16");
-    json_object_set_new(part, "quant",
-                        json_string(!strcmp(format, "bf16") ? "none"
-                                    : coarse && !looked_up  ? "gptq"
-                                                            : "clip"));
-    json_object_set_new(part, "refine", json_integer(coarse && !looked_up ? 8 : 0));
-    set_format(part, format);
+static void set_part(json_t **recipe, const char *part, const char *format) {
+    bool looked_up = !strcmp(part, "embedding"), coarse = strncmp(format, "int8", 4) && strcmp(format, "bf16");
+    recipe_set(recipe, part, "quant",
+               json_string(!strcmp(format, "bf16") ? "none"
+                           : coarse && !looked_up  ? "gptq"
+                                                   : "clip"));
+    recipe_set(recipe, part, "refine", json_integer(coarse && !looked_up ? 8 : 0));
+    set_format(recipe, part, format);
 }
 
-static int set_budget(json_t *recipe) {
-    json_t *part = part_of(recipe, "budget");
+static int set_budget(json_t **recipe) {
     bool active = !strncmp(budget, "active:", 7);
     char *end;
     double amount = active ? 0 : strtod(budget, &end);
@@ -144,9 +145,35 @@ static int set_budget(json_t *recipe) {
         return cli_usage("--budget: '%s' is neither bits a weight, such as 3.2bpw, nor active:BYTES, such as "
                          "active:500MB",
                          budget);
-    json_object_set_new(part, active ? "active_bytes" : "bits_per_weight", json_real(amount));
-    json_object_del(part, active ? "bits_per_weight" : "active_bytes");
+    recipe_set(recipe, "budget", active ? "active_bytes" : "bits_per_weight", json_real(amount));
+    json_object_del(json_object_get(*recipe, "budget"), active ? "bits_per_weight" : "active_bytes");
     return EXIT_DONE;
+}
+
+/* The options over the recipe. */
+static int options_set(json_t **recipe) {
+    int status = drop ? set_drop(recipe, "drop", "--drop-experts", drop, "reap:0.25") : EXIT_DONE;
+    if (!status && drop)
+        recipe_set(recipe, "drop", "seed", json_integer(seed));
+    if (!status && drop_layers)
+        status = set_drop(recipe, "drop_layers", "--drop-layers", drop_layers, "influence:0.25");
+    if (!status && prune)
+        status = set_prune(recipe);
+    if (!status && quant)
+        status = set_quant(recipe);
+    if (!status && compensate)
+        status = set_compensate(recipe);
+    if (!status && budget)
+        status = set_budget(recipe);
+    if (recover)
+        cli_json_set(recipe, "recover", json_true());
+    if (attention)
+        set_part(recipe, "attention", attention);
+    if (head) {
+        set_part(recipe, "embedding", head);
+        set_part(recipe, "head", head);
+    }
+    return status;
 }
 
 /* The recipe file and the options over it, as JSON text; freed with free(). */
@@ -164,29 +191,9 @@ static int recipe_text(char **ret_text) {
         return cli_usage("%s: not a JSON object: %s (line %d)", recipe_path, recipe ? "" : why.text,
                          recipe ? 1 : why.line);
     }
-    if (drop)
-        status = set_drop(recipe, "drop", "--drop-experts", drop, "reap:0.25");
-    if (!status && drop)
-        json_object_set_new(part_of(recipe, "drop"), "seed", json_integer(seed));
-    if (!status && drop_layers)
-        status = set_drop(recipe, "drop_layers", "--drop-layers", drop_layers, "influence:0.25");
-    if (!status && prune)
-        status = set_prune(recipe);
-    if (!status && quant)
-        status = set_quant(part_of(recipe, "experts"));
-    if (!status && compensate)
-        status = set_compensate(part_of(recipe, "experts"));
-    if (!status && budget)
-        status = set_budget(recipe);
-    if (recover)
-        json_object_set_new(recipe, "recover", json_true());
-    if (attention)
-        set_part(recipe, "attention", attention);
-    if (head) {
-        set_part(recipe, "embedding", head);
-        set_part(recipe, "head", head);
-    }
-    *ret_text = status ? NULL : json_dumps(recipe, JSON_COMPACT);
+    status = options_set(&recipe);
+    if (!status && !(*ret_text = cli_json_text(recipe)))
+        status = cli_json_fail("recipe");
     json_decref(recipe);
     return status;
 }
@@ -350,8 +357,8 @@ static int compare(moesaic_model *model, const moesaic_compress_options *made, b
     cli_progress_end(&progress);
     if (failed)
         status = cli_fail_output(&error);
-    if (!status)
-        *ret_report = json_loadb(result.json, result.json_bytes, JSON_ALLOW_NUL, NULL);
+    if (!status && !(*ret_report = json_loadb(result.json, result.json_bytes, JSON_ALLOW_NUL, NULL)))
+        status = cli_json_fail("report");
     if (!status && !cli_common.json && !cli_common.quiet)
         quality_print(&result, *ret_report, text.name, c.stem);
     moesaic_free(result.json);
@@ -366,9 +373,8 @@ static json_t *layers_json(const moesaic_compress_result *r) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < r->source_layers; i++) {
         int32_t now = r->source_layer[i].layer;
-        json_array_append_new(list,
-                              json_pack("{s:i,s:f,s:o}", "source", (int)i, "influence", r->source_layer[i].influence,
-                                        "layer", now < 0 ? json_null() : json_integer(now)));
+        cli_json_add(&list, json_pack("{s:i,s:f,s:o}", "source", (int)i, "influence", r->source_layer[i].influence,
+                                      "layer", now < 0 ? json_null() : json_integer(now)));
     }
     return list;
 }
@@ -376,22 +382,22 @@ static json_t *layers_json(const moesaic_compress_result *r) {
 static int result_json(const moesaic_compress_result *r, json_t *document) {
     json_t *parts = json_array();
     for (size_t i = 0; i < r->parts; i++)
-        json_array_append_new(parts, part_json(&r->part[i]));
+        cli_json_add(&parts, part_json(&r->part[i]));
     json_t *root = json_pack("{s:s,s:s,s:I,s:I,s:f,s:f,s:I,s:i,s:f,s:o}", "schema", "moesaic.compress/1", "output",
                              output, "bytes", (json_int_t)r->bytes, "weight_bytes", (json_int_t)r->weight_bytes,
                              "bits_per_weight", r->bits_per_weight, "expert_bits_per_weight", r->expert_bits_per_weight,
                              "calib_tokens", (json_int_t)r->calib_tokens, "resumed_layers", (int)r->resumed_layers,
                              "seconds", r->seconds, "experts", parts);
-    json_object_set_new(root, "forward_s", json_real(r->forward_s));
-    json_object_set_new(root, "fit_s", json_real(r->fit_s));
+    cli_json_set(&root, "forward_s", json_real(r->forward_s));
+    cli_json_set(&root, "fit_s", json_real(r->fit_s));
     if (r->budget_bytes)
-        json_object_set_new(root, "budget",
-                            json_pack("{s:I,s:I,s:f,s:f}", "bytes", (json_int_t)r->budget_bytes, "used",
-                                      (json_int_t)r->budget_used, "error", r->budget_error, "gap", r->budget_gap));
+        cli_json_set(&root, "budget",
+                     json_pack("{s:I,s:I,s:f,s:f}", "bytes", (json_int_t)r->budget_bytes, "used",
+                               (json_int_t)r->budget_used, "error", r->budget_error, "gap", r->budget_gap));
     if (r->source_layers)
-        json_object_set_new(root, "layers", layers_json(r));
+        cli_json_set(&root, "layers", layers_json(r));
     if (document)
-        json_object_set_new(root, "report", document);
+        cli_json_set(&root, "report", document);
     return cli_json_print(root);
 }
 

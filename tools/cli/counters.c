@@ -16,9 +16,9 @@ json_t *cli_work_json(const moesaic_work *work, uint32_t layers, uint32_t nodes)
     for (uint32_t layer = 0; layer < layers; layer++, work += 1 + nodes) {
         json_t *object = work_json(work), *by_node = json_array();
         for (uint32_t node = 0; node < nodes; node++)
-            json_array_append_new(by_node, work_json(&work[1 + node]));
-        json_object_set_new(object, "nodes", by_node);
-        json_array_append_new(list, object);
+            cli_json_add(&by_node, work_json(&work[1 + node]));
+        cli_json_set(&object, "nodes", by_node);
+        cli_json_add(&list, object);
     }
     return list;
 }

@@ -122,9 +122,9 @@ static int trace_print(const moesaic_trace_result *r) {
     }
     json_t *layers = json_array();
     for (uint32_t i = 0; i < r->layers; i++)
-        json_array_append_new(layers, json_pack("{s:i,s:i,s:f,s:f}", "layer", (int)r->layer[i].layer, "distinct",
-                                                (int)r->layer[i].distinct, "max_over_mean", r->layer[i].max_over_mean,
-                                                "entropy_bits", r->layer[i].entropy_bits));
+        cli_json_add(&layers, json_pack("{s:i,s:i,s:f,s:f}", "layer", (int)r->layer[i].layer, "distinct",
+                                        (int)r->layer[i].distinct, "max_over_mean", r->layer[i].max_over_mean,
+                                        "entropy_bits", r->layer[i].entropy_bits));
     return cli_json_print(json_pack("{s:s,s:I,s:i,s:o}", "schema", "moesaic.trace/1", "tokens", (json_int_t)r->tokens,
                                     "sequences", (int)r->sequences, "layers", layers));
 }

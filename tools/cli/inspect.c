@@ -19,13 +19,13 @@ static const struct option_spec export_options[] = {
 static json_t *tensor_json(const moesaic_tensor_info *t) {
     json_t *shape = json_array();
     for (uint32_t i = 0; i < t->rank; i++)
-        json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
+        cli_json_add(&shape, json_integer((json_int_t)t->shape[i]));
     json_t *entry = json_pack("{s:s,s:s,s:s,s:o,s:I,s:f}", "name", t->name, "format", t->format, "layout", t->layout,
                               "shape", shape, "bytes", (json_int_t)t->bytes, "bits_per_weight", t->bits_per_weight);
     if (entry && t->checksum) {
         char text[20];
         snprintf(text, sizeof text, "%016" PRIx64, t->checksum);
-        json_object_set_new(entry, "xxh3", json_string(text));
+        cli_json_set(&entry, "xxh3", json_string(text));
     }
     return entry;
 }
@@ -91,7 +91,7 @@ static int inspect(const moesaic_model *model) {
             return cli_fail(&error);
         }
         if (cli_common.json)
-            json_array_append_new(list, tensor_json(&tensor));
+            cli_json_add(&list, tensor_json(&tensor));
         else
             tensor_print(&tensor);
     }
@@ -101,8 +101,8 @@ static int inspect(const moesaic_model *model) {
     }
     json_t *document = info_json(&info);
     if (verify)
-        json_object_set_new(document, "verified", json_true());
-    json_object_set_new(document, "tensors", list);
+        cli_json_set(&document, "verified", json_true());
+    cli_json_set(&document, "tensors", list);
     return cli_json_print(document);
 }
 

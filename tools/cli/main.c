@@ -11,8 +11,6 @@ static const struct verb *const verbs[] = {&verb_run,    &verb_chat,     &verb_t
                                            &verb_bench,    &verb_topology, &verb_place};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
-volatile sig_atomic_t cli_interrupted;
-
 static void interrupt(int signal) {
     (void)signal;
     cli_interrupted = 1;

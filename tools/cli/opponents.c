@@ -25,10 +25,10 @@ static char *recipe_of(const char *recipe, const struct dense *dense) {
     json_t *root = json_loads(recipe, 0, NULL);
     for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
         json_object_del(root, gone[i]);
-    json_object_set_new(root, "experts",
-                        json_pack("{s:s,s:i,s:s,s:s,s:i,s:i}", "prune", "none", "density", 1, "quant", dense->quant,
-                                  "format", dense->format, "group", 64, "refine", dense->refine));
-    char *text = json_dumps(root, JSON_COMPACT);
+    cli_json_set(&root, "experts",
+                 json_pack("{s:s,s:i,s:s,s:s,s:i,s:i}", "prune", "none", "density", 1, "quant", dense->quant, "format",
+                           dense->format, "group", 64, "refine", dense->refine));
+    char *text = cli_json_text(root);
     json_decref(root);
     return text;
 }

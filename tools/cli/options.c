@@ -162,7 +162,7 @@ int cli_parse_ids(const char *text, int32_t **ret_ids, size_t *ret_count) {
         capacity += *c == ',';
     int32_t *ids = calloc(capacity, sizeof *ids);
     if (!ids)
-        return cli_usage("--ids: out of memory");
+        return cli_fail(&(moesaic_error){MOESAIC_E_MEMORY, "--ids: out of memory"});
     size_t count = 0;
     for (const char *at = text; *at;) {
         char *end;

@@ -42,7 +42,7 @@ static json_t *expert_json(const moesaic_place_result *r, size_t expert) {
         for (uint32_t p = r->piece_at[expert]; p < r->piece_at[expert + 1]; p++)
             holds |= r->piece[p].node == n;
         if (holds)
-            json_array_append_new(nodes, json_integer(n));
+            cli_json_add(&nodes, json_integer(n));
     }
     return nodes;
 }
@@ -52,8 +52,8 @@ static json_t *experts_json(const moesaic_place_result *r) {
     for (uint32_t layer = 0; layer < r->layers; layer++) {
         json_t *experts = json_array();
         for (uint32_t e = 0; e < r->experts; e++)
-            json_array_append_new(experts, expert_json(r, (size_t)layer * r->experts + e));
-        json_array_append_new(layers, experts);
+            cli_json_add(&experts, expert_json(r, (size_t)layer * r->experts + e));
+        cli_json_add(&layers, experts);
     }
     return layers;
 }
@@ -61,18 +61,18 @@ static json_t *experts_json(const moesaic_place_result *r) {
 static int print_json(const moesaic_place_result *r) {
     json_t *policies = json_array(), *bytes = json_array();
     for (int i = 0; i < MOESAIC_PLACE_POLICIES; i++)
-        json_array_append_new(policies, prediction_json(&r->prediction[i]));
+        cli_json_add(&policies, prediction_json(&r->prediction[i]));
     for (uint32_t n = 0; n < r->nodes; n++)
-        json_array_append_new(bytes, json_integer((json_int_t)r->node_bytes[n]));
-    json_t *document = json_pack("{s:s,s:s,s:s,s:s,s:s,s:f,s:s,s:i,s:i,s:i,s:i,s:o,s:o,s:o}", "schema",
-                                 "moesaic.place/1", "source", r->source, "speeds", r->speeds, "policy", r->policy,
-                                 "best", r->best, "gain", r->gain, "reason", r->reason, "batch", (int)r->batch, "steps",
-                                 (int)r->steps, "context_tokens", (int)r->context_tokens, "nodes", (int)r->nodes,
-                                 "policies", policies, "node_bytes", bytes, "experts", experts_json(r));
+        cli_json_add(&bytes, json_integer((json_int_t)r->node_bytes[n]));
+    json_t *document =
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:f,s:s,s:i,s:i,s:i,s:i,s:o,s:o,s:o}", "schema", "moesaic.place/1", "source",
+                  r->source, "speeds", r->speeds, "policy", r->policy, "best", r->best, "gain", r->gain, "reason",
+                  r->reason, "batch", (int)r->batch, "steps", (int)r->steps, "context_tokens", (int)r->context_tokens,
+                  "nodes", (int)r->nodes, "policies", policies, "node_bytes", bytes, "experts", experts_json(r));
     if (document && r->compared)
-        json_object_set_new(document, "against",
-                            json_pack("{s:o,s:I,s:I}", "prediction", prediction_json(&r->against), "experts_moved",
-                                      (json_int_t)r->experts_moved, "bytes_moved", (json_int_t)r->bytes_moved));
+        cli_json_set(&document, "against",
+                     json_pack("{s:o,s:I,s:I}", "prediction", prediction_json(&r->against), "experts_moved",
+                               (json_int_t)r->experts_moved, "bytes_moved", (json_int_t)r->bytes_moved));
     return cli_json_print(document);
 }
 

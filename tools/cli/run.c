@@ -36,7 +36,7 @@ static const struct option_spec options[] = {
     {"logprobs", 0, OPTION_INT, "N", "report log-probabilities and N alternatives (with --json)", &logprobs, 0, 20},
     {0}};
 
-/* What the callback gathers. */
+/* What the callback gathers for the document, and whether the text could not be written. */
 struct answer {
     json_t *ids, *text_parts, *logprobs;
     bool failed;
@@ -46,18 +46,23 @@ static json_t *candidate_json(int32_t id, float logprob) {
     return json_pack("{s:i,s:f}", "id", id, "logprob", logprob);
 }
 
-static int on_token(void *user, const moesaic_token *token) {
-    struct answer *answer = user;
-    answer->failed |= json_array_append_new(answer->ids, json_integer(token->id)) != 0;
-    answer->failed |= json_array_append_new(answer->text_parts, json_stringn(token->text, token->text_bytes)) != 0;
+static void token_gather(struct answer *answer, const moesaic_token *token) {
+    cli_json_add(&answer->ids, json_integer(token->id));
+    cli_json_add(&answer->text_parts, json_stringn(token->text, token->text_bytes));
     if (logprobs >= 0) {
         json_t *entry = candidate_json(token->id, token->logprob), *top = json_array();
         for (size_t i = 0; i < token->tops; i++)
-            json_array_append_new(top, candidate_json(token->top[i].id, token->top[i].logprob));
-        json_object_set_new(entry, "top", top);
-        answer->failed |= json_array_append_new(answer->logprobs, entry) != 0;
+            cli_json_add(&top, candidate_json(token->top[i].id, token->top[i].logprob));
+        cli_json_set(&entry, "top", top);
+        cli_json_add(&answer->logprobs, entry);
     }
-    if (!cli_common.json && (fwrite(token->text, 1, token->text_bytes, stdout) != token->text_bytes || fflush(stdout)))
+}
+
+static int on_token(void *user, const moesaic_token *token) {
+    struct answer *answer = user;
+    if (cli_common.json)
+        token_gather(answer, token);
+    else if (fwrite(token->text, 1, token->text_bytes, stdout) != token->text_bytes || fflush(stdout))
         answer->failed = true;
     return answer->failed || cli_interrupted;
 }
@@ -116,7 +121,7 @@ static int report(const moesaic_engine *engine, const moesaic_generation *genera
     size_t bytes = 0;
     for (size_t i = 0; i < json_array_size(answer->text_parts); i++)
         bytes += json_string_length(json_array_get(answer->text_parts, i));
-    char *text = malloc(bytes + 1), *at = text;
+    char *text = answer->text_parts ? malloc(bytes + 1) : NULL, *at = text;
     for (size_t i = 0; text && i < json_array_size(answer->text_parts); i++) {
         json_t *part = json_array_get(answer->text_parts, i);
         memcpy(at, json_string_value(part), json_string_length(part));
@@ -130,7 +135,7 @@ static int report(const moesaic_engine *engine, const moesaic_generation *genera
                   "decode_s", generation->decode_s, "decode_tok_s", rate, "counters", cli_counters_json(engine));
     free(text);
     if (document && logprobs >= 0)
-        json_object_set(document, "logprobs", answer->logprobs);
+        cli_json_set(&document, "logprobs", json_incref(answer->logprobs));
     return cli_json_print(document);
 }
 
@@ -171,7 +176,7 @@ static int run(int count, const char *const *positional) {
     json_t *prompt_list = json_array();
     status = prompt_read(session.model, &ids, &prompt_count);
     for (size_t i = 0; i < prompt_count; i++)
-        json_array_append_new(prompt_list, json_integer(ids[i]));
+        cli_json_add(&prompt_list, json_integer(ids[i]));
     if (!status)
         status = sequence_open(&session, ids, prompt_count, &sequence);
     if (!status) {

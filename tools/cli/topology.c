@@ -30,8 +30,8 @@ static json_t *matrix_json(const double *matrix, uint32_t nodes) {
     for (uint32_t reader = 0; reader < nodes; reader++) {
         json_t *row = json_array();
         for (uint32_t memory = 0; memory < nodes; memory++)
-            json_array_append_new(row, json_real(matrix[reader * nodes + memory]));
-        json_array_append_new(rows, row);
+            cli_json_add(&row, json_real(matrix[reader * nodes + memory]));
+        cli_json_add(&rows, row);
     }
     return rows;
 }
@@ -39,22 +39,20 @@ static json_t *matrix_json(const double *matrix, uint32_t nodes) {
 static int print_json(const moesaic_topology *t) {
     json_t *nodes = json_array(), *caches = json_array();
     for (uint32_t n = 0; n < t->nodes; n++)
-        json_array_append_new(nodes,
-                              json_pack("{s:i,s:i,s:i,s:i,s:I,s:f}", "node", (int)n, "os_index",
-                                        (int)t->node[n].os_index, "cores", (int)t->node[n].cores, "hardware_threads",
-                                        (int)t->node[n].hardware_threads, "memory_bytes",
-                                        (json_int_t)t->node[n].memory_bytes, "int8_ops_s", t->node[n].int8_ops_per_s));
+        cli_json_add(&nodes, json_pack("{s:i,s:i,s:i,s:i,s:I,s:f}", "node", (int)n, "os_index",
+                                       (int)t->node[n].os_index, "cores", (int)t->node[n].cores, "hardware_threads",
+                                       (int)t->node[n].hardware_threads, "memory_bytes",
+                                       (json_int_t)t->node[n].memory_bytes, "int8_ops_s", t->node[n].int8_ops_per_s));
     for (uint32_t i = 0; i < t->caches; i++)
-        json_array_append_new(
-            caches, json_pack("{s:i,s:i,s:i,s:I}", "level", (int)t->cache[i].level, "count", (int)t->cache[i].count,
-                              "hardware_threads", (int)t->cache[i].hardware_threads, "bytes",
-                              (json_int_t)t->cache[i].bytes));
-    return cli_json_print(json_pack(
-        "{s:s,s:b,s:s,s:o,s:o,s:o,s:o,s:f,s:f,s:f,s:f,s:I}", "schema", "moesaic.topology/1", "this_machine",
-        t->this_machine, "speeds", t->speeds, "nodes", nodes, "caches", caches, "read_bytes_s",
-        matrix_json(t->read_bps, t->nodes), "write_bytes_s", matrix_json(t->write_bps, t->nodes), "exchange_s",
-        t->exchange_s, "read_fraction", t->read_fraction, "compute_fraction", t->compute_fraction, "cpu_quota",
-        t->cpu_quota, "memory_limit_bytes", (json_int_t)t->memory_limit_bytes));
+        cli_json_add(&caches, json_pack("{s:i,s:i,s:i,s:I}", "level", (int)t->cache[i].level, "count",
+                                        (int)t->cache[i].count, "hardware_threads", (int)t->cache[i].hardware_threads,
+                                        "bytes", (json_int_t)t->cache[i].bytes));
+    return cli_json_print(json_pack("{s:s,s:b,s:s,s:o,s:o,s:o,s:o,s:f,s:f,s:f,s:f,s:I}", "schema", "moesaic.topology/1",
+                                    "this_machine", t->this_machine, "speeds", t->speeds, "nodes", nodes, "caches",
+                                    caches, "read_bytes_s", matrix_json(t->read_bps, t->nodes), "write_bytes_s",
+                                    matrix_json(t->write_bps, t->nodes), "exchange_s", t->exchange_s, "read_fraction",
+                                    t->read_fraction, "compute_fraction", t->compute_fraction, "cpu_quota",
+                                    t->cpu_quota, "memory_limit_bytes", (json_int_t)t->memory_limit_bytes));
 }
 
 static void print_matrix(const char *what, const double *matrix, uint32_t nodes) {
