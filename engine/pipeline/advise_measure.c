@@ -139,7 +139,7 @@ static moesaic_status tried_compare(struct advice *a, moesaic_model *model, moes
                                              .threads = a->options.threads,
                                              .no_pin = a->options.no_pin,
                                              .kv = MOESAIC_KV_F32};
-    const moesaic_compare_text text = {"text", a->options.text, a->options.text_bytes};
+    const moesaic_compare_text text = {"the text to judge by", a->options.text, a->options.text_bytes};
     moesaic_compare_options o = {.size = sizeof o,
                                  .text = &text,
                                  .texts = 1,

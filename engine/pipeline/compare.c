@@ -113,6 +113,8 @@ static moesaic_status text_read(struct comparison *c, size_t index, moesaic_erro
     *text = (struct compared_text){.name = given->name, .bytes = given->bytes, .first = c->scored};
     moesaic_status status = tokenizer_encode(c->contender[0].engine.tokenizer, given->text, given->bytes, false, true,
                                              &text->ids, &text->tokens, error);
+    if (status == MOESAIC_E_INPUT)
+        status_set(error, status, "%s (%s)", error ? error->message : "", text->name);
     if (!status)
         status = tokenizers_agree(c, text, given, text->tokens, error);
     if (!status)
@@ -120,8 +122,8 @@ static moesaic_status text_read(struct comparison *c, size_t index, moesaic_erro
     if (status)
         return status;
     if (text->tokens < 2)
-        return status_set(error, MOESAIC_E_INPUT, "compare: text %s has %zu tokens, at least 2 are needed", text->name,
-                          text->tokens);
+        return status_set(error, MOESAIC_E_INPUT, "text: %zu tokens, at least 2 are needed (%s)", text->tokens,
+                          text->name);
     for (size_t i = 0; i < text->tokens; i++)
         if ((size_t)text->ids[i] >= c->vocab)
             return status_set(error, MOESAIC_E_INPUT, "compare: id %d at token %zu of %s is outside the model's %zu",

@@ -176,15 +176,17 @@ static moesaic_status ids_read(struct compressor *c, const struct tokenizer *tok
     const moesaic_compress_options *o = c->options;
     size_t limit = o->calib_tokens ? o->calib_tokens : TOKENS_DEFAULT;
     if (!tokenizer)
-        return status_set(error, MOESAIC_E_INPUT, "calibration: the model has no tokenizer.json");
+        return status_set(error, MOESAIC_E_INPUT, "tokenizer.json: the model has none");
     moesaic_status status =
         tokenizer_encode(tokenizer, o->calib, o->calib_bytes, false, true, &c->ids, &c->tokens, error);
+    if (status == MOESAIC_E_INPUT)
+        status_set(error, status, "calibration %s", error ? error->message : "");
     if (status)
         return status;
     c->tokens = c->tokens < limit ? c->tokens : limit;
     if (c->tokens < TOKENS_MIN)
-        return status_set(error, MOESAIC_E_INPUT, "calibration: the text has %zu tokens, at least %d are needed",
-                          c->tokens, TOKENS_MIN);
+        return status_set(error, MOESAIC_E_INPUT, "calibration text: %zu tokens, at least %d are needed", c->tokens,
+                          TOKENS_MIN);
     for (size_t i = 0; i < c->tokens; i++)
         if ((uint32_t)c->ids[i] >= c->config->vocab)
             return status_set(error, MOESAIC_E_INPUT, "calibration: id %d at token %zu is outside the model's %u",

@@ -28,7 +28,7 @@ moesaic_status windows_init(const struct pipeline_engine *engine, const char *te
     struct windows w = {.engine = engine, .window = window ? window : largest};
     w.stride = stride ? stride : w.window;
     if (!engine->tokenizer)
-        return status_set(error, MOESAIC_E_INPUT, "text: the model has no tokenizer.json");
+        return status_set(error, MOESAIC_E_INPUT, "tokenizer.json: the model has none");
     moesaic_status status = tokenizer_encode(engine->tokenizer, text, bytes, false, true, &w.ids, &w.tokens, error);
     if (!status)
         status = window_check(&w, config, error);

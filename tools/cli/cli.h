@@ -22,6 +22,8 @@ enum {
 int cli_fail(const moesaic_error *error);
 /* The same for an output that could not be written: IO is then a failure of the work, not of an input. */
 int cli_fail_output(const moesaic_error *error);
+/* The same; what is said of a text ("text: ...", "calibration text: ...") gets the place it came from, `path`. */
+int cli_fail_text(const moesaic_error *error, const char *path);
 /* Prints "moesaic: ..." and returns EXIT_WRONG_USAGE. */
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -36,6 +36,14 @@ int cli_fail_output(const moesaic_error *error) {
     return error->status == MOESAIC_E_IO ? EXIT_FAILED : status;
 }
 
+int cli_fail_text(const moesaic_error *error, const char *path) {
+    const char *colon = strchr(error->message, ':');
+    if (error->status != MOESAIC_E_INPUT || !colon || colon - error->message < 4 || strncmp(colon - 4, "text", 4))
+        return cli_fail_output(error);
+    fprintf(stderr, "moesaic: %s (%s)\n", error->message, strcmp(path, "-") ? path : "standard input");
+    return EXIT_BAD_INPUT;
+}
+
 int cli_kv(moesaic_kv_type fallback, moesaic_kv_type *ret_kv) {
     *ret_kv = fallback;
     if (!cli_common.kv)

@@ -422,7 +422,7 @@ static int compress(moesaic_model *model, const char *recipe, const char *calib,
     bool failed = moesaic_compress(model, output, &compress_options, &result, &error) != MOESAIC_OK;
     cli_progress_end(&progress);
     if (failed)
-        return cli_fail_output(&error);
+        return cli_fail_text(&error, calib_path);
     if (!cli_common.json && !cli_common.quiet)
         summary_print(&result);
     bool pruned = false;

@@ -81,7 +81,7 @@ static int run_eval(int count, const char *const *positional) {
                                  .user = &progress};
     bool failed = moesaic_eval(text.session.engine, text.text, text.bytes, &eval, &result, &error) != MOESAIC_OK;
     cli_progress_end(&progress);
-    status = failed ? cli_fail_output(&error) : eval_print(&result);
+    status = failed ? cli_fail_text(&error, text_path) : eval_print(&result);
     text_session_close(&text);
     return status;
 }
@@ -144,7 +144,7 @@ static int run_trace(int count, const char *const *positional) {
                                       cli_progress_update, &progress, &result, &error) != MOESAIC_OK;
     cli_progress_end(&progress);
     if (failed) {
-        status = cli_fail_output(&error);
+        status = cli_fail_text(&error, text_path);
     } else {
         status = trace_print(&result);
         moesaic_free(result.layer);

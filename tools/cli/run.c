@@ -82,7 +82,7 @@ static int prompt_read(const moesaic_model *model, int32_t **ret_ids, size_t *re
         return status;
     moesaic_error error;
     if (moesaic_tokenize(model, prompt ? prompt : text, bytes, true, ret_ids, ret_count, &error))
-        status = cli_fail(&error);
+        status = cli_fail_text(&error, prompt ? "-p" : prompt_file ? prompt_file : "-");
     free(text);
     return status;
 }
