@@ -202,7 +202,7 @@ INLINE void few_panels(number_format format, size_t block_bytes, int panels, int
                        half_rows(h, panels, t, live, rows));
 }
 
-/* The set of a format: registers hold the sums of 8 half panels x tokens; from memory, one long stream reads fastest. */
+/* The set of a format: registers hold the sums of 8 half panels x tokens; one long stream reads fastest. */
 #define FEW_SET(name, format, block_bytes)                                                                             \
     FEW_INSTANCE(name, format, block_bytes, 1, 1)                                                                      \
     FEW_INSTANCE(name, format, block_bytes, 1, 2)                                                                      \
