@@ -40,5 +40,10 @@ void weight_product(const struct weight *weight, const struct activations *x, co
         product_of(kernels(), weight->format, tokens)(weight, x, index, tokens, row_begin, row_end, out, out_stride);
 }
 
-uint64_t roof_read(const void *data, size_t bytes) { return kernels()->roof_read(data, bytes); }
-uint64_t roof_int8(uint64_t rounds) { return kernels()->roof_int8(rounds); }
+uint64_t roof_read(const void *data, size_t bytes, unsigned streams) {
+    return kernels()->roof_read(data, bytes, streams);
+}
+
+uint64_t roof_int8(uint64_t rounds) {
+    return kernels()->roof_int8(rounds);
+}

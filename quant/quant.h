@@ -161,8 +161,10 @@ void weight_dequantize(const struct weight *weight, uint64_t row_begin, uint64_t
 
 /* ---- roofs: what the products are measured against, with the same instructions ---------------------------------- */
 
-/* Reads `bytes` bytes (a multiple of 8) once, in several streams, and returns the XOR of their 64-bit words. */
-uint64_t roof_read(const void *data, size_t bytes);
+/* Reads `bytes` bytes (a multiple of 8) once and returns the XOR of their 64-bit words. With how many streams side by
+ * side, 1, 2 or 4, a CPU reads fastest differs: the roof is the best of them. */
+enum { ROOF_STREAMS_MAX = 4 };
+uint64_t roof_read(const void *data, size_t bytes, unsigned streams);
 /* `rounds` rounds of INT8 dot products between registers; returns the operations done (2 a multiply-add). */
 uint64_t roof_int8(uint64_t rounds);
 

@@ -4,14 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "measure_internal.h"
 #include "placement.h"
 
-enum { MEASURE_PASSES = 4, MEASURE_BARRIERS = 2000, MEASURE_UNIT = MEASURE_LINE_BYTES * MEASURE_STREAMS * 16 };
+enum { MEASURE_PASSES = 4, MEASURE_BARRIERS = 2000, MEASURE_UNIT = 4096 };
 #define MEASURE_THREAD_BYTES ((uint64_t)64 << 20) /* well beyond a core's share of any last-level cache */
 #define MEASURE_INT8_ROUNDS ((uint64_t)1 << 21)
 
-enum measure_job { JOB_TOUCH, JOB_WRITE, JOB_READ_ONE, JOB_READ_FOUR, JOB_INT8, JOB_BARRIER };
+enum measure_job { JOB_TOUCH, JOB_WRITE, JOB_READ, JOB_INT8, JOB_BARRIER };
 
 struct measure_thread {
     uint64_t begin_ns, end_ns, kept; /* `kept` holds what a loop returned, so that it is not optimised away */
@@ -29,6 +28,7 @@ struct measure {
     uint8_t *buffer;
     size_t buffer_bytes;
     uint8_t fill;
+    unsigned streams;
 };
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------- */
@@ -39,12 +39,10 @@ static uint64_t measure_work(const struct measure *m, struct team *team, unsigne
     case JOB_WRITE:
         memset(data, m->fill, bytes);
         return 0;
-    case JOB_READ_ONE:
-        return measure_read_one(data, bytes);
-    case JOB_READ_FOUR:
-        return measure_read_four(data, bytes);
+    case JOB_READ:
+        return roof_read(data, bytes, m->streams);
     case JOB_INT8:
-        return measure_int8(MEASURE_INT8_ROUNDS);
+        return roof_int8(MEASURE_INT8_ROUNDS);
     case JOB_BARRIER:
         for (unsigned b = 0; b < MEASURE_BARRIERS; b++)
             team_barrier(team, thread);
@@ -132,8 +130,11 @@ static moesaic_status measure_memory_of(struct measure *m, const struct topology
         if (!touched)
             measure_best(m, JOB_TOUCH, reader);
         touched = true;
-        double one = measure_best(m, JOB_READ_ONE, reader), four = measure_best(m, JOB_READ_FOUR, reader);
-        speeds->read_bps[reader][memory] = one > four ? one : four;
+        for (m->streams = 1; m->streams <= ROOF_STREAMS_MAX; m->streams *= 2) {
+            double bps = measure_best(m, JOB_READ, reader);
+            if (bps > speeds->read_bps[reader][memory])
+                speeds->read_bps[reader][memory] = bps;
+        }
         speeds->write_bps[reader][memory] = measure_best(m, JOB_WRITE, reader);
     }
     arena_destroy(arena);
@@ -142,7 +143,7 @@ static moesaic_status measure_memory_of(struct measure *m, const struct topology
 
 /* All nodes at once, as in a step: a node is as fast as its slowest thread lets an even division be. */
 static void measure_compute(struct measure *m, struct machine_speeds *speeds) {
-    double operations = measure_int8(1) * (double)MEASURE_INT8_ROUNDS;
+    const double operations = (double)roof_int8(1) * (double)MEASURE_INT8_ROUNDS;
     m->job = JOB_INT8;
     for (unsigned pass = 0; pass < MEASURE_PASSES; pass++) {
         team_run(m->team, measure_body, m);

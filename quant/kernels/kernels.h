@@ -20,8 +20,8 @@ typedef void kernel_quantize_fn(const float *values, size_t cols, uint32_t group
  * format_zero), pruned weights as zero. `lines` is 64-byte aligned; returns where the group's codes end. */
 typedef const uint8_t *kernel_unpack_fn(const uint8_t *codes, uint32_t quads, uint8_t *lines);
 
-/* XOR of the 64-bit words of `bytes` bytes (a multiple of 8), read once in several streams. */
-typedef uint64_t kernel_read_fn(const uint8_t *data, size_t bytes);
+/* XOR of the 64-bit words of `bytes` bytes (a multiple of 8), read once in 1, 2 or 4 streams side by side. */
+typedef uint64_t kernel_read_fn(const uint8_t *data, size_t bytes, unsigned streams);
 /* `rounds` rounds of independent byte dot products between registers; returns the operations done, 2 a multiply-add. */
 typedef uint64_t kernel_peak_fn(uint64_t rounds);
 

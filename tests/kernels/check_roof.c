@@ -11,9 +11,11 @@ unsigned check_roof_read(const struct kernel_entry *entry, const struct kernel_t
         struct guarded data = guarded_alloc(words * 8, 8);
         for (size_t i = 0; i < data.bytes; i++)
             data.data[i] = (uint8_t)check_random_u64(&random);
-        uint64_t expected = reference->roof_read(data.data, data.bytes);
-        uint64_t got = ((kernel_read_fn *)entry->function)(data.data, data.bytes);
-        failed += !check_bytes(entry, "words", &expected, &got, sizeof got);
+        uint64_t expected = reference->roof_read(data.data, data.bytes, 1);
+        for (unsigned streams = 1; streams <= ROOF_STREAMS_MAX; streams *= 2) {
+            uint64_t got = ((kernel_read_fn *)entry->function)(data.data, data.bytes, streams);
+            failed += !check_bytes(entry, "words", &expected, &got, sizeof got);
+        }
         guarded_free(&data);
     }
     return failed;

@@ -1,40 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Measuring this machine: the loops read every byte and count their operations; the results are whole and plausible. */
+/* Measuring this machine: the results are whole and plausible. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "placement/measure_internal.h"
 #include "placement/placement.h"
-
-Test(placement_measure, both_loops_read_every_byte_once) {
-    size_t words = 6 * 4 * 1024;
-    uint64_t *data = aligned_alloc(64, words * sizeof *data), plain = 0, state = 1;
-    cr_assert_not_null(data);
-    for (size_t i = 0; i < words; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        data[i] = state;
-        plain ^= state;
-    }
-    cr_expect_eq(measure_read_one(data, words * sizeof *data), plain);
-    cr_expect_eq(measure_read_four(data, words * sizeof *data), plain);
-    free(data);
-}
-
-Test(placement_measure, rounds_cost_time) {
-    uint32_t operations = measure_int8(1);
-    cr_expect_eq(operations % 24, 0); /* twelve accumulators, two operations a multiply-add */
-    uint64_t few = UINT64_MAX, many = UINT64_MAX;
-    for (unsigned pass = 0; pass < 5; pass++) {
-        uint64_t begin_ns = clock_ns();
-        measure_int8(20000);
-        uint64_t middle_ns = clock_ns();
-        measure_int8(200000);
-        uint64_t end_ns = clock_ns();
-        few = middle_ns - begin_ns < few ? middle_ns - begin_ns : few;
-        many = end_ns - middle_ns < many ? end_ns - middle_ns : many;
-    }
-    cr_expect_float_eq((double)many / (double)few, 10, 3);
-}
 
 Test(placement_measure, this_machine) {
     struct topology *topology = NULL;

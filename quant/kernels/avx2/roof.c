@@ -2,30 +2,34 @@
 /* AVX2 roofs. */
 #include <immintrin.h>
 
-#include "kernels.h"
+#include "../roof_internal.h"
 
-enum { STREAMS = 4, PREFETCH_BYTES = 1024 };
-
-uint64_t roof_read_avx2(const uint8_t *data, size_t bytes) {
-    const size_t stream = bytes / STREAMS / 64 * 64;
-    __m256i acc[STREAMS][2];
-    for (int s = 0; s < STREAMS; s++)
-        acc[s][0] = acc[s][1] = _mm256_setzero_si256();
-    for (size_t at = 0; at < stream; at += 64) {
-        _Pragma("GCC unroll 4") for (size_t s = 0; s < STREAMS; s++) {
-            const uint8_t *line = data + s * stream + at;
-            _mm_prefetch((const char *)line + PREFETCH_BYTES, _MM_HINT_T0);
-            acc[s][0] = _mm256_xor_si256(acc[s][0], _mm256_loadu_si256((const __m256i *)(const void *)line));
-            acc[s][1] = _mm256_xor_si256(acc[s][1], _mm256_loadu_si256((const __m256i *)(const void *)(line + 32)));
+INLINE uint64_t read_streams(const uint8_t *data, size_t bytes, size_t streams) {
+    const size_t stream = bytes / streams / ROOF_STEP_BYTES * ROOF_STEP_BYTES;
+    __m256i acc[4][2];
+    for (int i = 0; i < 4; i++)
+        acc[i][0] = acc[i][1] = _mm256_setzero_si256();
+    for (size_t at = 0; at < stream; at += ROOF_STEP_BYTES / streams) {
+        _Pragma("GCC unroll 4") for (size_t i = 0; i < 4; i++) {
+            const uint8_t *line = data + i % streams * stream + at + i / streams * 64;
+            if (streams == 1)
+                _mm_prefetch((const char *)line + ROOF_AHEAD_BYTES, _MM_HINT_T0);
+            acc[i][0] = _mm256_xor_si256(acc[i][0], _mm256_loadu_si256((const __m256i *)(const void *)line));
+            acc[i][1] = _mm256_xor_si256(acc[i][1], _mm256_loadu_si256((const __m256i *)(const void *)(line + 32)));
         }
     }
-    for (int s = 1; s < STREAMS; s++) {
-        acc[0][0] = _mm256_xor_si256(acc[0][0], acc[s][0]);
-        acc[0][1] = _mm256_xor_si256(acc[0][1], acc[s][1]);
+    for (int i = 1; i < 4; i++) {
+        acc[0][0] = _mm256_xor_si256(acc[0][0], acc[i][0]);
+        acc[0][1] = _mm256_xor_si256(acc[0][1], acc[i][1]);
     }
     _Alignas(32) uint64_t words[4];
     _mm256_store_si256((__m256i *)(void *)words, _mm256_xor_si256(acc[0][0], acc[0][1]));
-    return words[0] ^ words[1] ^ words[2] ^ words[3] ^ roof_read_ref(data + STREAMS * stream, bytes - STREAMS * stream);
+    return words[0] ^ words[1] ^ words[2] ^ words[3] ^
+           roof_read_ref(data + streams * stream, bytes - streams * stream, 1);
+}
+
+uint64_t roof_read_avx2(const uint8_t *data, size_t bytes, unsigned streams) {
+    return ROOF_STREAMS(read_streams, data, bytes, streams);
 }
 
 /* Byte products of small codes: they gather in 16 bits for eight steps and are widened once, which is the least that a

@@ -2,22 +2,29 @@
 /* NEON roofs. */
 #include <arm_neon.h>
 
-#include "kernels.h"
+#include "../roof_internal.h"
 
-enum { STREAMS = 4 };
-
-uint64_t roof_read_neon(const uint8_t *data, size_t bytes) {
-    const size_t stream = bytes / STREAMS / 64 * 64;
-    uint64x2_t acc[STREAMS];
-    for (int s = 0; s < STREAMS; s++)
-        acc[s] = vdupq_n_u64(0);
-    for (size_t at = 0; at < stream; at += 64)
-        for (size_t s = 0; s < STREAMS; s++)
-            for (size_t i = 0; i < 64; i += 16)
-                acc[s] = veorq_u64(acc[s], vreinterpretq_u64_u8(vld1q_u8(data + s * stream + at + i)));
+INLINE uint64_t read_streams(const uint8_t *data, size_t bytes, size_t streams) {
+    const size_t stream = bytes / streams / ROOF_STEP_BYTES * ROOF_STEP_BYTES;
+    uint64x2_t acc[4];
+    for (int i = 0; i < 4; i++)
+        acc[i] = vdupq_n_u64(0);
+    for (size_t at = 0; at < stream; at += ROOF_STEP_BYTES / streams) {
+        _Pragma("GCC unroll 4") for (size_t i = 0; i < 4; i++) {
+            const uint8_t *line = data + i % streams * stream + at + i / streams * 64;
+            if (streams == 1)
+                __builtin_prefetch(line + ROOF_AHEAD_BYTES);
+            _Pragma("GCC unroll 4") for (size_t word = 0; word < 64; word += 16) acc[i] =
+                veorq_u64(acc[i], vreinterpretq_u64_u8(vld1q_u8(line + word)));
+        }
+    }
     uint64x2_t all = veorq_u64(veorq_u64(acc[0], acc[1]), veorq_u64(acc[2], acc[3]));
     return vgetq_lane_u64(all, 0) ^ vgetq_lane_u64(all, 1) ^
-           roof_read_ref(data + STREAMS * stream, bytes - STREAMS * stream);
+           roof_read_ref(data + streams * stream, bytes - streams * stream, 1);
+}
+
+uint64_t roof_read_neon(const uint8_t *data, size_t bytes, unsigned streams) {
+    return ROOF_STREAMS(read_streams, data, bytes, streams);
 }
 
 /* Byte products, widened and added: what a dot product costs without its own instruction. */

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the read roofs of all ISAs share. */
+#ifndef ROOF_INTERNAL_H
+#define ROOF_INTERNAL_H
+
+#include "kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    ROOF_STEP_BYTES = 256,  /* read in a step, by all streams together */
+    ROOF_AHEAD_BYTES = 8192 /* one stream prefetches as the products do, so that none of them finds a way around it */
+};
+
+/* `read` with a constant number of streams: straight code for each. */
+#define ROOF_STREAMS(read, data, bytes, streams)                                                                       \
+    ((streams) == 1 ? read(data, bytes, 1) : (streams) == 2 ? read(data, bytes, 2) : read(data, bytes, 4))
+
+#endif
