@@ -24,6 +24,7 @@ struct packed_case {
     uint32_t group;
     size_t rows, cols, tokens, row_begin, row_end, out_stride;
     bool gather, extreme; /* extreme: only the smallest and largest codes and activations */
+    bool damaged;         /* any bytes where codes, masks and scales are, as from a file that lies */
 };
 
 static struct packed_case random_case(struct check_random *random, number_format format, unsigned step) {
@@ -34,7 +35,8 @@ static struct packed_case random_case(struct check_random *random, number_format
                             .cols = step % 2 ? 1 + check_random_below(random, 1500) : 1 + step,
                             .tokens = 1 + step % 17,
                             .gather = step % 4 < 2,
-                            .extreme = step % 7 == 0};
+                            .extreme = step % 7 == 0,
+                            .damaged = step % 5 == 4};
     if (step % 23 == 22)
         c.tokens = 90 + check_random_below(random, 60);
     if (step % 29 == 28) { /* longer than any chunk of k */
@@ -66,6 +68,18 @@ static void fill_mask(struct check_random *random, const struct packed_case *c, 
     }
 }
 
+/* Random bytes, in some stretches with every bit set: bitmasks that keep more than there is. The table of a bitmask
+ * weight leads before, into and behind it. */
+static void damage(struct check_random *random, const struct packed_case *c, const struct guarded *data) {
+    size_t ones = check_random_below(random, 4);
+    for (size_t i = 0; i < data->bytes; i++)
+        data->data[i] = i / 512 % 4 < ones ? 0xff : (uint8_t)check_random_u64(random);
+    for (size_t p = 0; c->format == FORMAT_INT4_MASK && p * PANEL_ROWS < c->rows; p++) {
+        uint64_t offset = (uint64_t)check_random_below(random, 3 * data->bytes) - data->bytes;
+        memcpy(data->data + p * sizeof offset, &offset, sizeof offset);
+    }
+}
+
 /* A packed weight of random codes in guarded memory: nothing behind its last byte may be read. */
 static struct guarded random_weight(struct check_random *random, const struct packed_case *c,
                                     struct weight *ret_weight) {
@@ -88,6 +102,8 @@ static struct guarded random_weight(struct check_random *random, const struct pa
         abort();
     }
     quant_rows_destroy(rows);
+    if (c->damaged)
+        damage(random, c, &data);
     return data;
 }
 
@@ -128,7 +144,9 @@ static bool run_case(const struct kernel_entry *entry, kernel_product_fn *refere
     char what[160];
     snprintf(what, sizeof what, "%s g%u rows %zu cols %zu tokens %zu cut %zu..%zu", number_format_name(c->format),
              c->group, c->rows, c->cols, c->tokens, c->row_begin, c->row_end);
-    bool same = check_floats(entry, what, (const float *)(void *)expected.data, (const float *)(void *)got.data,
+    /* A mask of 4:8 with more than four bits has no meaning; it only may not lead out of the weight. */
+    bool same = (c->damaged && c->format == FORMAT_INT4_48) ||
+                check_floats(entry, what, (const float *)(void *)expected.data, (const float *)(void *)got.data,
                              expected.bytes / sizeof(float));
     guarded_free(&data);
     guarded_free(&scratch);

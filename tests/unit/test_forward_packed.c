@@ -24,7 +24,7 @@ static void *keep(struct packed_layer *layer, void *block) {
     return layer->blocks[layer->n_blocks++] = block;
 }
 
-/* Round to nearest, with the largest of a group at the edge of the codes. */
+/* Round to nearest, with the largest of a group at the edge of the codes; sparse formats keep every other pair. */
 static void quantize_row(struct quant_rows *rows, uint64_t r, const float *values) {
     unsigned bits = number_format_bits(rows->format);
     float top = (float)((1 << (bits - 1)) - 1);
@@ -38,6 +38,10 @@ static void quantize_row(struct quant_rows *rows, uint64_t r, const float *value
         for (uint64_t k = begin; k < end; k++)
             rows->codes[r * rows->cols + k] =
                 (int8_t)fminf(top, fmaxf(-top, rintf(values[k] / half_to_float(scale))));
+        for (uint64_t k = begin; rows->mask && k < end; k++) {
+            rows->mask[r * rows->cols + k] = k % 4 < 2;
+            rows->codes[r * rows->cols + k] *= k % 4 < 2;
+        }
     }
 }
 
@@ -90,14 +94,16 @@ static void pack_ffn(struct packed_layer *layer, const struct ffn_weights *sourc
     static const struct {
         number_format format;
         uint32_t group;
-    } kinds[] = {{FORMAT_INT4, 64}, {FORMAT_INT8, 32}, {FORMAT_INT8, 128}, {FORMAT_INT4, 32}};
+    } kinds[] = {{FORMAT_INT4, 64},    {FORMAT_INT8, 32},    {FORMAT_INT8, 128},    {FORMAT_INT4, 32},
+                 {FORMAT_INT3, 64},    {FORMAT_INT2, 32},    {FORMAT_INT4_24, 128}, {FORMAT_INT4_48, 64},
+                 {FORMAT_INT4_MASK, 64}};
+    const size_t count = sizeof kinds / sizeof *kinds, gate = seed % count, up = (seed + 1) % count,
+                 down = (seed + 2) % count;
     *ret_packed = *ret_plain = *source;
-    pack(layer, &source->gate, kinds[seed % 4].format, kinds[seed % 4].group, &ret_packed->gate, &ret_plain->gate);
-    pack(layer, &source->up, kinds[(seed + 1) % 4].format, kinds[(seed + 1) % 4].group, &ret_packed->up,
-         &ret_plain->up);
+    pack(layer, &source->gate, kinds[gate].format, kinds[gate].group, &ret_packed->gate, &ret_plain->gate);
+    pack(layer, &source->up, kinds[up].format, kinds[up].group, &ret_packed->up, &ret_plain->up);
     if (seed % 3) /* every third keeps a float down matrix */
-        pack(layer, &source->down, kinds[(seed + 2) % 4].format, kinds[(seed + 2) % 4].group, &ret_packed->down,
-             &ret_plain->down);
+        pack(layer, &source->down, kinds[down].format, kinds[down].group, &ret_packed->down, &ret_plain->down);
     compensate(layer, seed, &ret_plain->gate, &ret_packed->term[0]);
     compensate(layer, seed + 1, &ret_plain->up, &ret_packed->term[1]);
     if (seed % 3)
