@@ -75,8 +75,8 @@ static inline kernel_unpack_fn *kernel_unpack_of(const struct kernel_table *tabl
     }
 }
 
-/* The table for the bundles this process may use; refilled when cpu_limit has changed them. Thread-safe, cheap; the
- * pointer stays valid, but cpu_limit must not be called while kernels run. */
+/* The table for the bundles this process may use; another one when cpu_limit has changed them. Thread-safe, cheap; what
+ * the pointer shows never changes. */
 const struct kernel_table *kernels(void);
 /* Fills `table` for a set of bundles: checker and benchmark compare levels side by side. */
 void kernels_fill(struct kernel_table *table, uint32_t bundles);
