@@ -10,9 +10,13 @@ enum {
     PROMPT_TOKENS = 512,
     DECODE_TOKENS = 64,
     REPETITIONS = 5,
-    ROOF_BYTES = 256 << 20, /* a thread: beyond every cache */
+    ROOF_BYTES_MOST = 256 << 20, /* a thread: beyond every cache; of many threads, */
+    ROOF_BYTES_LEAST = 32 << 20, /* beyond its share of them */
+    ROOF_BYTES_TOGETHER = 1 << 30,
+    ROOF_PIECE_BYTES = 8 << 20,
     ROOF_PASSES = 2,
-    ROOF_ROUNDS = 1 << 20
+    ROOF_PIECES = 32, /* of a thread's multiplications */
+    ROOF_ROUNDS = 1 << 15
 };
 
 struct bench {
@@ -28,8 +32,10 @@ struct bench {
     struct forward_item *item;      /* [max_batch] */
     int32_t *prompt;                /* [max_batch, prompt_tokens] */
     int32_t *first, *next;          /* [max_batch]: the prompt's continuation, and the one at hand */
-    uint8_t *roof;                  /* [threads, ROOF_BYTES] */
+    uint8_t *roof;                  /* [threads, roof_bytes] */
+    size_t roof_bytes;
     unsigned streams;               /* that each thread reads it in */
+    struct roof_share *share;       /* [threads] */
     _Atomic uint64_t operations, sink;
     moesaic_bench_result *result;
     uint64_t done, total;
@@ -37,38 +43,73 @@ struct bench {
 
 /* ---- roofs ------------------------------------------------------------------------------------------------------- */
 
+/* Pieces of a roof's work that are taken of a thread's share. */
+struct roof_share {
+    _Alignas(64) _Atomic uint32_t taken;
+};
+
+struct roof_piece {
+    unsigned visited, whose;
+    uint32_t index;
+};
+
+/* The next piece of the thread's own share, then of the others': as in a step, nobody rests while there is work, so
+ * that a core that is held up does not make the roof a low one. */
+static bool piece_take(struct bench *b, unsigned thread, uint32_t pieces, struct roof_piece *io_piece) {
+    unsigned threads = team_threads(b->team);
+    for (; io_piece->visited < threads; io_piece->visited++) {
+        io_piece->whose = (thread + io_piece->visited) % threads;
+        io_piece->index = atomic_fetch_add_explicit(&b->share[io_piece->whose].taken, 1, memory_order_relaxed);
+        if (io_piece->index < pieces)
+            return true;
+    }
+    return false;
+}
+
 static void read_body(struct team *team, unsigned thread, void *argument) {
     struct bench *b = argument;
+    struct roof_piece piece = {0};
+    uint32_t pieces = (uint32_t)(b->roof_bytes / ROOF_PIECE_BYTES);
     uint64_t sum = 0;
     (void)team;
-    for (int pass = 0; pass < ROOF_PASSES; pass++)
-        sum ^= roof_read(b->roof + (size_t)thread * ROOF_BYTES, ROOF_BYTES, b->streams);
+    while (piece_take(b, thread, ROOF_PASSES * pieces, &piece))
+        sum ^= roof_read(b->roof + piece.whose * b->roof_bytes + (size_t)(piece.index % pieces) * ROOF_PIECE_BYTES,
+                         ROOF_PIECE_BYTES, b->streams);
     atomic_fetch_add(&b->sink, sum);
 }
 
 static void touch_body(struct team *team, unsigned thread, void *argument) {
     struct bench *b = argument;
     (void)team;
-    memset(b->roof + (size_t)thread * ROOF_BYTES, (int)thread + 1, ROOF_BYTES);
+    memset(b->roof + thread * b->roof_bytes, (int)thread + 1, b->roof_bytes);
 }
 
 static void int8_body(struct team *team, unsigned thread, void *argument) {
     struct bench *b = argument;
+    struct roof_piece piece = {0};
+    uint64_t operations = 0;
     (void)team;
-    (void)thread;
-    atomic_fetch_add(&b->operations, roof_int8(ROOF_ROUNDS));
+    while (piece_take(b, thread, ROOF_PIECES, &piece))
+        operations += roof_int8(ROOF_ROUNDS);
+    atomic_fetch_add(&b->operations, operations);
 }
 
 static double seconds_since(uint64_t start) {
     return (double)(clock_ns() - start) * 1e-9;
 }
 
+static double roof_seconds(struct bench *b, team_body *body) {
+    for (unsigned thread = 0; thread < team_threads(b->team); thread++)
+        atomic_store(&b->share[thread].taken, 0);
+    uint64_t start = clock_ns();
+    team_run(b->team, body, b);
+    return seconds_since(start);
+}
+
 static double read_roof(struct bench *b) {
-    double best = 0;
+    double best = 0, bytes = (double)b->roof_bytes * ROOF_PASSES * team_threads(b->team);
     for (b->streams = 1; b->streams <= ROOF_STREAMS_MAX; b->streams *= 2) {
-        uint64_t start = clock_ns();
-        team_run(b->team, read_body, b);
-        double speed = (double)ROOF_BYTES * ROOF_PASSES * team_threads(b->team) / seconds_since(start);
+        double speed = bytes / roof_seconds(b, read_body);
         best = speed > best ? speed : best;
     }
     return best;
@@ -76,9 +117,8 @@ static double read_roof(struct bench *b) {
 
 static double int8_roof(struct bench *b) {
     atomic_store(&b->operations, 0);
-    uint64_t start = clock_ns();
-    team_run(b->team, int8_body, b);
-    return (double)atomic_load(&b->operations) / seconds_since(start);
+    double seconds = roof_seconds(b, int8_body);
+    return (double)atomic_load(&b->operations) / seconds;
 }
 
 /* ---- counters by layer and node ---------------------------------------------------------------------------------- */
@@ -138,6 +178,19 @@ static struct used used_since(const struct bench *b, struct used before, uint64_
     for (unsigned part = 0; part < FORWARD_PARTS; part++)
         used.times.part_ns[part] = now.times.part_ns[part] - before.times.part_ns[part];
     return used;
+}
+
+static void used_add(struct used *sum, const struct used *u) {
+    sum->seconds += u->seconds;
+    sum->tokens += u->tokens;
+    sum->bytes += u->bytes;
+    sum->flops += u->flops;
+    sum->steps += u->steps;
+    sum->barrier_ns += u->barrier_ns;
+    sum->step_ns += u->step_ns;
+    sum->times.barriers += u->times.barriers;
+    for (unsigned part = 0; part < FORWARD_PARTS; part++)
+        sum->times.part_ns[part] += u->times.part_ns[part];
 }
 
 static int32_t best_id(const float *logits, uint32_t vocab) {
@@ -221,30 +274,28 @@ static void spread_add(moesaic_bench_spread *spread, double value) {
 /* Of the counted repetitions of one run. */
 struct record {
     moesaic_bench_spread read_fraction, int8_fraction;
-    double thread_ns;
-    uint64_t part_ns[FORWARD_PARTS];
+    struct used all;
 };
 
 _Static_assert((int)MOESAIC_BENCH_PARTS == (int)FORWARD_PARTS, "the parts of a step, in the same order");
 
 static void run_record(struct bench *b, moesaic_bench_run *run, struct record *record, const struct used *u,
                        double read, double int8) {
-    double layer_steps = (double)u->steps * model_config(b->model)->layers;
+    struct used *all = &record->all;
+    used_add(all, u);
     spread_add(&run->tokens_per_second, (double)u->tokens / u->seconds);
     spread_add(&record->read_fraction, (double)u->bytes / u->seconds / read);
     spread_add(&record->int8_fraction, (double)u->flops / u->seconds / int8);
     run->read_fraction = record->read_fraction.median;
     run->int8_fraction = record->int8_fraction.median;
-    run->bytes_per_token = (double)u->bytes / (double)u->tokens;
-    run->flops_per_token = (double)u->flops / (double)u->tokens;
-    run->barrier_us_per_layer = (double)u->barrier_ns / 1000 / layer_steps;
-    run->barrier_fraction = u->step_ns ? (double)u->barrier_ns / (double)u->step_ns : 0;
-    run->barriers_per_layer = (double)u->times.barriers / layer_steps;
-    record->thread_ns += u->seconds * 1e9 * b->result->threads;
-    for (unsigned part = 0; part < FORWARD_PARTS; part++) {
-        record->part_ns[part] += u->times.part_ns[part];
-        run->part_fraction[part] = (double)record->part_ns[part] / record->thread_ns;
-    }
+    run->bytes_per_token = (double)all->bytes / (double)all->tokens;
+    run->flops_per_token = (double)all->flops / (double)all->tokens;
+    double layer_steps = (double)all->steps * model_config(b->model)->layers;
+    run->barrier_us_per_layer = (double)all->barrier_ns / 1000 / layer_steps;
+    run->barrier_fraction = all->step_ns ? (double)all->barrier_ns / (double)all->step_ns : 0;
+    run->barriers_per_layer = (double)all->times.barriers / layer_steps;
+    for (unsigned part = 0; part < FORWARD_PARTS; part++)
+        run->part_fraction[part] = (double)all->times.part_ns[part] / (all->seconds * 1e9 * b->result->threads);
 }
 
 /* Every run once, the roofs measured beside each. The first repetition is not counted, and needs no prompt: all have
@@ -307,15 +358,25 @@ static moesaic_status options_check(struct bench *b, moesaic_error *error) {
     return MOESAIC_OK;
 }
 
+/* Bytes that the roof reads of each of `threads` threads' memory, whole pieces. */
+static size_t roof_bytes_for(unsigned threads) {
+    size_t bytes = ROOF_BYTES_TOGETHER / threads / ROOF_PIECE_BYTES * ROOF_PIECE_BYTES;
+    return bytes < ROOF_BYTES_LEAST ? ROOF_BYTES_LEAST : bytes > ROOF_BYTES_MOST ? ROOF_BYTES_MOST : bytes;
+}
+
 static moesaic_status bench_allocate(struct bench *b, moesaic_error *error) {
-    size_t tokens = (size_t)b->max_batch * b->options.prompt_tokens, roof = (size_t)team_threads(b->team) * ROOF_BYTES;
+    unsigned threads = team_threads(b->team);
+    size_t tokens = (size_t)b->max_batch * b->options.prompt_tokens, roof;
+    b->roof_bytes = roof_bytes_for(threads);
+    roof = threads * b->roof_bytes;
     b->context = calloc(b->max_batch, sizeof(struct model_context *));
     b->item = calloc(b->max_batch, sizeof *b->item);
     b->prompt = calloc(tokens, sizeof *b->prompt);
     b->first = calloc(b->max_batch, sizeof *b->first);
     b->next = calloc(b->max_batch, sizeof *b->next);
     b->roof = memory_zeroed(roof, 1);
-    if (!b->context || !b->item || !b->prompt || !b->first || !b->next || !b->roof)
+    b->share = memory_zeroed(threads, sizeof *b->share);
+    if (!b->context || !b->item || !b->prompt || !b->first || !b->next || !b->roof || !b->share)
         return status_no_memory(error, "bench", roof + tokens * sizeof *b->prompt);
     uint64_t state = 1; /* ids that follow no pattern, the same in every run */
     for (size_t i = 0; i < tokens; i++) {
@@ -376,6 +437,7 @@ static void bench_end(struct bench *b) {
     place_engine_close(b->placed);
     kv_pool_destroy(b->pool);
     team_destroy(b->team);
+    free(b->share);
     free(b->roof);
     free(b->next);
     free(b->first);
