@@ -19,7 +19,7 @@ import machine  # noqa: E402
 
 
 ENDING = ("avx2", "avxvnni", "avx512")
-NEWEST = ("avx512vnni", "avx512vbmi2", "amx", "neon", "neondot", "i8mm")
+NEWEST = ("avx512vnni", "avx512vbmi2", "amx", "neon", "neondot", "sve", "i8mm")
 
 
 def calls() -> list[tuple[dict, list[str]]]:

@@ -35,8 +35,17 @@ done
 for source in "$root"/quant/kernels/i8mm/*.c; do
     compile "$source" -march=armv8.2-a+dotprod+i8mm
 done
+for source in "$root"/quant/kernels/sve/*.c; do
+    compile "$source" -march=armv8.2-a+sve
+done
 # shellcheck disable=SC2086
 "$compiler" -static $objects -lm -lpthread -o "$out/check_kernels"
 for isa in "$@"; do
-    "$emulator" -cpu max "$out/check_kernels" "$isa"
+    lengths=64
+    if [ "$isa" = sve ]; then
+        lengths="16 32 48 64 256" # bytes of a register: SVE leaves it to the core
+    fi
+    for length in $lengths; do
+        "$emulator" -cpu "max,sve-default-vector-length=$length" "$out/check_kernels" "$isa"
+    done
 done
