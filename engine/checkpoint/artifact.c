@@ -259,8 +259,10 @@ moesaic_status artifact_open(const char *path, struct artifact **ret_artifact, m
     a->path = strdup(path);
     moesaic_status status =
         a->path ? file_map_open(path, &a->map, error) : status_no_memory(error, "path", strlen(path));
-    if (!status)
+    if (!status) {
+        file_map_huge(&a->map);
         status = header_check(a, error);
+    }
     if (!status) {
         const char *metadata = (const char *)a->map.data + a->header.metadata_offset;
         status = json_parse(metadata, a->header.metadata_bytes, NULL, path, &a->metadata, error);

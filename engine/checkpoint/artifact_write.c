@@ -477,6 +477,8 @@ moesaic_status artifact_writer_finish(struct artifact_writer *w, const json_valu
         return status;
     if (fsync(w->file))
         return write_failed(w, errno, error);
+    /* Advice: what the page cache holds in small pages is read anew when it is mapped, in huge ones (artifact_open). */
+    (void)posix_fadvise(w->file, 0, 0, POSIX_FADV_DONTNEED);
     if (rename(w->partial, w->path))
         return status_set(error, MOESAIC_E_IO, "artifact: cannot rename to %s: %s", w->path, strerror(errno));
     folder_sync(w->path);

@@ -69,6 +69,11 @@ void file_map_close(struct file_map *map) {
     *map = (struct file_map){0};
 }
 
+void file_map_huge(const struct file_map *map) {
+    if (map->bytes > 0)
+        (void)madvise((void *)(uintptr_t)map->data, map->bytes, MADV_HUGEPAGE);
+}
+
 bool file_is_folder(const char *path) {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);

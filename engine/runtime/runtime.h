@@ -66,6 +66,9 @@ struct file_map {
 };
 moesaic_status file_map_open(const char *path, struct file_map *ret_map, moesaic_error *error);
 void file_map_close(struct file_map *map); /* accepts a zeroed struct */
+/* Advice: pages that are read from now on should be huge, for whoever streams through the map. Pages that the page
+ * cache holds already stay as they are; file systems and kernels that know no huge pages of files ignore it. */
+void file_map_huge(const struct file_map *map);
 /* Whether a path names an existing directory / regular file. */
 bool file_is_folder(const char *path);
 bool file_is_regular(const char *path);
