@@ -157,9 +157,6 @@ struct tile {
     float total_max[ATTENTION_TILE_ROWS], total_sum[ATTENTION_TILE_ROWS];
 };
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
 static void tile_init(const struct forward *f, struct forward_worker *w, const struct layer_weights *weights,
                       const struct attention_task *task, uint32_t layer, size_t begin, size_t end, struct tile *tile) {
     size_t group = f->config->heads / f->config->kv_heads, window = f->config->layer[layer].window;

@@ -28,13 +28,6 @@ static struct layer_forms layer_forms_of(const struct model_config *config, uint
     return forms;
 }
 
-static size_t least(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-static size_t most(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 /* Up to how many rows the threads repeat each other's norms rather than meet once more: that costs little beside a
  * layer's matrices, but memory in each thread. */
 enum { NARROW_ROWS_MIN = 32, NARROW_ROWS_MAX = 128 };
@@ -48,8 +41,8 @@ static void derive(struct forward *f) {
     f->head_width = size_round_up(config->head_dim, 16);
     f->epsilon = (float)config->norm_epsilon;
     f->score_scale = (float)(1 / sqrt((double)config->head_dim));
-    f->narrow_rows = least(rows, most(NARROW_ROWS_MIN, least(NARROW_ROWS_MAX, 4 * (size_t)f->threads)));
-    f->own_rows = most(f->narrow_rows, rows / f->threads + 1);
+    f->narrow_rows = smaller(rows, larger(NARROW_ROWS_MIN, smaller(NARROW_ROWS_MAX, 4 * (size_t)f->threads)));
+    f->own_rows = larger(f->narrow_rows, rows / f->threads + 1);
     f->max_tasks =
         config->kv_heads * (2 * f->options.max_items + rows * group / ATTENTION_TILE_ROWS + 1) + ATTENTION_PARTS_MAX;
     for (uint32_t layer = 0; f->options.keep_routing && layer < config->layers; layer++)
@@ -145,9 +138,9 @@ void forward_share(const struct forward *f, const struct forward_worker *w, cons
     team_share(units, 1, f->narrow ? w->thread : 0, f->narrow ? f->threads : 1, &from, &to);
     for (size_t i = 0, first = 0; i < n; i++) {
         size_t last = first + (rows[i] + 15) / 16;
-        begin[i] = least((most(from, first) - first) * 16, rows[i]);
-        end[i] = to > first ? least((least(to, last) - first) * 16, rows[i]) : 0;
-        end[i] = most(begin[i], end[i]);
+        begin[i] = smaller((larger(from, first) - first) * 16, rows[i]);
+        end[i] = to > first ? smaller((smaller(to, last) - first) * 16, rows[i]) : 0;
+        end[i] = larger(begin[i], end[i]);
         first = last;
     }
 }
@@ -334,7 +327,7 @@ static void run_step(struct forward *f, const struct forward_tap *tap) {
 static moesaic_status check_logits(const struct forward *f, moesaic_error *error) {
     size_t bad = SIZE_MAX;
     for (unsigned thread = 0; thread < f->threads; thread++)
-        bad = least(bad, f->worker[thread].bad_row);
+        bad = smaller(bad, f->worker[thread].bad_row);
     if (bad == SIZE_MAX)
         return MOESAIC_OK;
     return status_set(error, MOESAIC_E_NONFINITE,

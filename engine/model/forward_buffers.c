@@ -23,8 +23,6 @@ static void *cut(struct cutter *cutter, size_t count, size_t size) {
     return at;
 }
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 enum { ALL_FORMS = (1 << EXPERT_FORMS) - 1 };
 
 /* A layer may be run with substitutes in any format, so that every form finds room. */

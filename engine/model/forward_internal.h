@@ -36,6 +36,9 @@ struct model_context {
     float inverse_frequency[];   /* [rotary_dim / 2] */
 };
 
+static inline size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
 /* ---- the step --------------------------------------------------------------------------------------------------- */
 
 struct forward_row {
