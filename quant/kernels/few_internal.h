@@ -104,6 +104,13 @@ static inline struct few_job few_job_of(const struct weight *weight) {
                             .factor = weight->factor};
 }
 
+/* Fetches where up to four tokens' sums of `rows` rows will go: mostly memory that no cache holds. */
+static inline void strip_fetch_out(float *out, size_t out_stride, size_t tokens, size_t rows) {
+    for (size_t t = 0; t < tokens && t < FEW_TOKENS; t++)
+        for (size_t row = 0; row < rows; row += PANEL_ROWS)
+            __builtin_prefetch(out + t * out_stride + row, 1);
+}
+
 /* All tokens with the `panels` panels of a strip, `rows` rows in all. */
 static inline void strip_tokens(const struct few_set *set, const struct few_job *job, const uint8_t *const *at,
                                 size_t rows, const struct activations *x, const uint32_t *index, size_t tokens,
@@ -115,6 +122,7 @@ static inline void strip_tokens(const struct few_set *set, const struct few_job 
         size_t live = few_gather(x, index, begin, tokens, group, token), p = 0;
         const unsigned choice = few_choice(live);
         const struct few_side side = set->near[choice];
+        strip_fetch_out(out + (begin + live) * out_stride, out_stride, tokens - begin - live, rows);
         for (; p + side.panels <= panels; p += side.panels)
             side.run(&pass, at + p, token, live,
                      p + side.panels == panels ? rows - (panels - 1) * PANEL_ROWS : PANEL_ROWS, PANEL_ROWS,
