@@ -37,6 +37,7 @@ class Model:
 
     def __init__(self, config: dict, mixture: str) -> None:
         self.c = config
+        self.architecture = config["architectures"][0]
         self.mixture = mixture
         self.heads = config["num_attention_heads"]
         self.kv_heads = config["num_key_value_heads"]
@@ -64,9 +65,9 @@ class Model:
         out = [("token_embd", self.kind("token_embd"), (vocab, hidden))]
         for i in range(self.c["num_hidden_layers"]):
             norms = {"attn_norm": hidden, "ffn_norm": hidden}
-            if "Qwen3" in self.c["architectures"][0]:
+            if "Qwen3" in self.architecture:
                 norms |= {"attn_q_norm": self.head_dim, "attn_k_norm": self.head_dim}
-            elif "Olmoe" in self.c["architectures"][0]:
+            elif "Olmoe" in self.architecture:
                 norms |= {"attn_q_norm": wide, "attn_k_norm": narrow}
             out += [(f"blk.{i}.{name}", Type.F32, (count,)) for name, count in norms.items()]
             out += [(f"blk.{i}.{role}", self.kind(role, i), shape) for role, shape in (
@@ -129,7 +130,7 @@ def write(path: pathlib.Path, config_json: pathlib.Path, mixture: str) -> Model:
         return model
     random = np.random.default_rng(1)
     part = path.with_suffix(".part")
-    writer = gguf.GGUFWriter(part, gguf.MODEL_ARCH_NAMES[ARCHITECTURES[model.c["architectures"][0]]])
+    writer = gguf.GGUFWriter(part, gguf.MODEL_ARCH_NAMES[ARCHITECTURES[model.architecture]])
     model.describe(writer)
     for name, kind, shape in model.tensors():
         writer.add_tensor_info(f"{name}.weight", shape, np.dtype(np.float32), tensor_bytes(kind, shape), kind)

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Moesaic and llama.cpp on models of the same shape with random weights, by turns in one run.
+"""Moesaic, llama.cpp, ik_llama.cpp and OpenVINO on models of the same shape with random weights, by turns in one run.
 
-usage: peers.py PROGRAM MAKE_MODEL OUT_FOLDER [--work FOLDER] [--shapes SHAPE=LAYERS...] [--repetitions N] ...
+usage: peers.py PROGRAM MAKE_MODEL OUT_FOLDER [--work FOLDER] [--shapes SHAPE=LAYERS...] [--peers PEER...] [--repetitions N] ...
 
-Needs llama-cpp-python built for this CPU, and gguf, in the Python that runs it:
-  CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary llama-cpp-python llama-cpp-python gguf numpy
-Models are made in the work folder and kept there. First every GGUF is tried with weights repacked or not and flash attention on
-or off, and each kind of work keeps the fastest setting; then every repetition measures each contestant once: the prompt and one
+Needs in the Python that runs it numpy, gguf and the peers, those of ggml built for this CPU:
+  CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary llama-cpp-python,ik-llama-cpp-python llama-cpp-python ik-llama-cpp-python
+  pip install openvino gguf numpy
+Models are made in the work folder and kept there; OpenVINO's are made beforehand by openvino_model.py, whose docstring says with
+what, as WORK/SHAPE-LAYERS-openvino. A peer is left out of the shapes that it does not know. First every peer is tried with each
+of its settings, and each kind of work keeps the fastest; then every repetition measures each contestant once: the prompt and one
 sequence with every number of threads, batches with the largest. Writes OUT_FOLDER/peers-CPU.csv and prints the ratios, which are
 medians over repetitions of what was measured next to each other."""
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -23,54 +26,74 @@ import gguf_model  # noqa: E402
 import machine  # noqa: E402
 
 MIXTURES = ("Q4_0", "Q4_K_M")
-SETTINGS = [(repack, flash) for repack in (1, 0) for flash in (1, 0)]
+PEERS = ("llama.cpp", "ik_llama.cpp", "OpenVINO")
+QWEN, MIXTRAL = "Qwen3MoeForCausalLM", "MixtralForCausalLM"  # ik_llama.cpp and optimum-intel do not know OLMoE
+# What a peer is tried with: a name, and the last words of its script.
+GGML_SETTINGS = {f"{stored}, flash attention {flash}": (repack, on) for repack, stored in (("1", "repacked"), ("0", "as stored"))
+                 for on, flash in (("1", "on"), ("0", "off"))}
+OPENVINO_SETTINGS = {f"{precision}, {cache} cache, activations in groups of {group}": (precision, cache, group)
+                     for precision, cache, group in (("bf16", "u8", "64"), ("bf16", "u8", "32"), ("bf16", "f16", "64"),
+                                                     ("f32", "u8", "64"))}
+
+
+class Failed(Exception):
+    """A peer's process ended where it should have answered."""
 
 
 class Peer:
-    """One GGUF; a process of llama.cpp for each setting in use."""
+    """One peer's model; a process for each setting in use. `words`: its script, and the script's first words."""
 
-    def __init__(self, args: argparse.Namespace, path: pathlib.Path, mixture: str) -> None:
-        self.args, self.path, self.name = args, path, f"llama.cpp {mixture}"
+    def __init__(self, args: argparse.Namespace, name: str, words: list[str], settings: dict[str, tuple[str, ...]]) -> None:
+        self.args, self.name, self.words, self.settings = args, name, words, settings
         self.prompt = args.prompt
-        self.processes: dict[tuple[int, int], subprocess.Popen] = {}
-        self.best: dict[str, tuple[int, int]] = {}
+        self.processes: dict[str, subprocess.Popen] = {}
+        self.best: dict[str, str] = {}
         self.about: dict[str, str] = {}
 
-    def start(self, setting: tuple[int, int]) -> subprocess.Popen:
-        words = [str(word) for word in (self.path, *setting, max(self.args.batches), self.prompt, self.args.decode)]
-        script = pathlib.Path(__file__).with_name("llama_run.py")
-        process = subprocess.Popen([sys.executable, str(script), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def start(self, setting: str) -> subprocess.Popen:
+        script = pathlib.Path(__file__).with_name(self.words[0])
+        sizes = [str(size) for size in (max(self.args.batches), self.prompt, self.args.decode)]
+        process = subprocess.Popen([sys.executable, str(script), *self.words[1:], *sizes, *self.settings[setting]],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = process.stdout.readline()
         if not line:
-            sys.exit(f"{self.path.name}: llama.cpp did not start")
+            raise Failed(f"{self.name}, {setting}: {self.words[-1]} did not start")
         self.about = json.loads(line)
         return process
 
-    def seconds(self, setting: tuple[int, int], threads: int, batch: int, steps: int) -> float:
+    def seconds(self, setting: str, threads: int, batch: int, steps: int) -> float:
         process = self.processes.get(setting) or self.processes.setdefault(setting, self.start(setting))
         process.stdin.write(json.dumps({"threads": threads, "batch": batch, "steps": steps}) + "\n")
         process.stdin.flush()
-        return json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        try:
+            return float(line)
+        except ValueError:  # nothing, or a library's last words
+            raise Failed(f"{self.name}, {setting}: died with {batch} sequences") from None
 
-    def stop(self, keep: set[tuple[int, int]] = frozenset()) -> None:
-        for setting in [s for s in self.processes if s not in keep]:
-            process = self.processes.pop(setting)
-            process.stdin.close()
-            process.wait()
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.communicate()
+        self.processes.clear()
 
     def tune(self) -> list[dict]:
         """Tries every setting on a quarter of the prompt, one sequence and the smallest batch; returns what it saw."""
         self.prompt = max(1, self.args.prompt // 4)
         kinds = {"prompt": (0, 0), "decode": (1, 16), "batch": (min(self.args.batches), 8)}
-        seen: dict[str, dict[tuple[int, int], float]] = {kind: {} for kind in kinds}
-        for setting in SETTINGS:
-            for kind, (batch, steps) in kinds.items():
-                seen[kind][setting] = self.seconds(setting, max(self.args.threads), batch, steps)
+        seen: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
+        for setting in self.settings:
+            try:
+                for kind, (batch, steps) in kinds.items():
+                    seen[kind][setting] = self.seconds(setting, max(self.args.threads), batch, steps)
+            except Failed as failed:
+                print(f"{failed}: left out", file=sys.stderr)
             self.stop()
+        if not all(seen.values()):
+            sys.exit(f"{self.name}: no setting works")
         self.best = {kind: min(times, key=times.get) for kind, times in seen.items()}
         tokens = {kind: batch * steps or self.prompt for kind, (batch, steps) in kinds.items()}
         self.prompt = self.args.prompt
-        return [{"contestant": self.name, "work": f"try {kind}", "threads": max(self.args.threads), "setting": setting_name(setting),
+        return [{"contestant": self.name, "work": f"try {kind}", "threads": max(self.args.threads), "setting": setting,
                  **machine.spread([tokens[kind] / seconds])} for kind in kinds for setting, seconds in seen[kind].items()]
 
     def measure(self) -> dict[tuple[str, int], float]:
@@ -87,7 +110,7 @@ class Peer:
 
     def setting(self, work: str) -> str:
         kind = "prompt" if work == "prompt" else "decode" if work == "decode 1" else "batch"
-        return setting_name(self.best[kind])
+        return self.best[kind]
 
 
 class Ours:
@@ -124,24 +147,29 @@ class Ours:
         return {"of_read_roof": machine.rounded(statistics.median(read)), "of_int8_peak": machine.rounded(statistics.median(int8))}
 
 
-def setting_name(setting: tuple[int, int]) -> str:
-    return f"{'repacked' if setting[0] else 'as stored'}, flash attention {'on' if setting[1] else 'off'}"
-
-
 def contestants(args: argparse.Namespace, shape: str, layers: str) -> tuple[list, dict[str, float]]:
-    """Ours and theirs by turns, and the bytes a token that theirs read."""
+    """Ours and theirs by turns, and the bytes a token that those with a GGUF read."""
     ours, peers, read = [], [], {}
+    name = f"{shape}-{layers}"
     for recipe in args.recipes:
-        path = args.work / f"{shape}-{layers}-{recipe}.moe"
+        path = args.work / f"{name}-{recipe}.moe"
         ours.append(Ours(args, machine.made(args.make_model, path, shape, recipe, "--layers", layers), recipe))
-    config = machine.made(args.make_model, args.work / f"{shape}-{layers}.json", shape, "config", "--layers", layers)
+    config = machine.made(args.make_model, args.work / f"{name}.json", shape, "config", "--layers", layers)
     for mixture in MIXTURES:
-        path = args.work / f"{shape}-{layers}-{mixture}.gguf"
+        path = args.work / f"{name}-{mixture}.gguf"
         model = gguf_model.write(path, config, mixture)
-        peers.append(Peer(args, path, mixture))
-        read[peers[-1].name] = model.bytes_a_token()
-    turns = [c for pair in zip(ours, peers) for c in pair]
-    return turns + [c for c in [*ours, *peers] if c not in turns], read
+        for peer, library in (("llama.cpp", "llama_cpp"), ("ik_llama.cpp", "ik_llama_cpp")):
+            known = library == "llama_cpp" or (model.architecture in (QWEN, MIXTRAL) and mixture == MIXTURES[0])
+            if peer in args.peers and known:
+                peers.append(Peer(args, f"{peer} {mixture}", ["llama_run.py", library, str(path)], GGML_SETTINGS))
+                read[peers[-1].name] = model.bytes_a_token()
+    if "OpenVINO" in args.peers and model.architecture == QWEN:
+        path = args.work / f"{name}-openvino" / "openvino_model.xml"
+        if not path.exists():
+            sys.exit(f"{path} is missing: python3 openvino_model.py {config} {path.parent} 64")
+        peers.append(Peer(args, "OpenVINO INT4", ["openvino_run.py", str(path)], OPENVINO_SETTINGS))
+    turns = [c for pair in itertools.zip_longest(ours, peers) for c in pair if c]
+    return turns, read
 
 
 def shape_rows(args: argparse.Namespace, shape: str, layers: str) -> list[dict]:
@@ -156,7 +184,6 @@ def shape_rows(args: argparse.Namespace, shape: str, layers: str) -> list[dict]:
             print(f"{shape}, repetition {number + 1}, {contestant.name}: " + ", ".join(
                 f"{work} x{threads} {value:.1f}" for (work, threads), value in measured[contestant.name][-1].items()),
                 file=sys.stderr, flush=True)
-    about = {}
     for contestant in turns:
         for key in measured[contestant.name][0]:
             row = {"contestant": contestant.name, "work": key[0], "threads": key[1], "setting": contestant.setting(key[0]),
@@ -165,31 +192,30 @@ def shape_rows(args: argparse.Namespace, shape: str, layers: str) -> list[dict]:
                 row |= contestant.fraction(key)
                 against = {p.name: [a[key] / b[key] for a, b in zip(measured[contestant.name], measured[p.name])]
                            for p in turns if isinstance(p, Peer)}
-                row |= {f"x_{name.split()[1]}": machine.rounded(statistics.median(values)) for name, values in against.items()}
-            elif key == ("decode 1", max(args.threads)):
+                row |= {f"x_{name}": machine.rounded(statistics.median(values)) for name, values in against.items()}
+            elif contestant.name in read and key == ("decode 1", max(args.threads)):
                 roofs = [roof for c in turns if isinstance(c, Ours) for roof in c.roofs]
                 row["of_read_roof"] = machine.rounded(row["median"] * read[contestant.name] / statistics.median(roofs))
             rows.append(row)
         if isinstance(contestant, Peer):
-            about = contestant.about
+            print(f"{contestant.name}: {contestant.about['version']}, {contestant.about['system']}", file=sys.stderr)
             contestant.stop()
-    print(f"{about['version']}, {args.build}\n{about['system']}", file=sys.stderr)
     return [{"shape": shape, "layers": layers, **row} for row in rows]
 
 
-def markdown(args: argparse.Namespace, rows: list[dict]) -> str:
+def markdown(rows: list[dict]) -> str:
     lines = []
     for shape in dict.fromkeys(row["shape"] for row in rows):
-        lines += [f"| {shape}, tokens a second | threads | " + " | ".join(f"moesaic {r}" for r in args.recipes) + " | " +
-                  " | ".join(f"llama.cpp {m}" for m in MIXTURES) + f" | {args.recipes[0]} to Q4_0 | to Q4_K_M |",
-                  "| --- " * (4 + len(args.recipes) + len(MIXTURES)) + "|"]
         of_shape = {(r["contestant"], r["work"], r["threads"]): r for r in rows if r["shape"] == shape}
+        names = sorted(dict.fromkeys(name for name, _, _ in of_shape), key=lambda name: not name.startswith("moesaic"))
+        ratios = [key for key in of_shape[names[0], "prompt", 1] if key.startswith("x_")] if names else []
+        lines += [f"| {shape}, tokens a second | threads | " + " | ".join(names) + " | " +
+                  " | ".join(f"{names[0]} to {key[2:]}" for key in ratios) + " |",
+                  "| --- " * (2 + len(names) + len(ratios)) + "|"]
         for work, threads in dict.fromkeys((w, t) for _, w, t in of_shape if not w.startswith("try")):
-            names = [f"moesaic {r}" for r in args.recipes] + [f"llama.cpp {m}" for m in MIXTURES]
             cells = [f"{r['median']:.1f} ({r['low']:.1f}–{r['high']:.1f})" for r in (of_shape[n, work, threads] for n in names)]
-            first = of_shape[names[0], work, threads]
-            lines.append(f"| {work} | {threads} | " + " | ".join(cells) +
-                         "".join(f" | {first[f'x_{m}']:.2f}x" for m in MIXTURES) + " |")
+            cells += [f"{of_shape[names[0], work, threads][key]:.2f}x" for key in ratios]
+            lines.append(f"| {work} | {threads} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 
@@ -200,7 +226,8 @@ def main() -> int:
     parser.add_argument("make_model")
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("peers-models"))
-    parser.add_argument("--shapes", nargs="+", default=["olmoe-1b-7b=12", "qwen3-30b-a3b=8"], help="SHAPE=LAYERS")
+    parser.add_argument("--shapes", nargs="+", default=["olmoe-1b-7b=12", "qwen3-30b-a3b=8", "mixtral-8x7b=4"], help="SHAPE=LAYERS")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     parser.add_argument("--recipes", nargs="+", default=["int4-all", "int4"])
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, len(os.sched_getaffinity(0))}))
     parser.add_argument("--prompt", type=int, default=512)
@@ -208,12 +235,11 @@ def main() -> int:
     parser.add_argument("--batches", nargs="+", type=int, default=[4, 8])
     parser.add_argument("--batch-decode", type=int, default=32, help="steps of a batch")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--build", default="CMAKE_ARGS=-DGGML_NATIVE=ON", help="how llama.cpp was built, to be stated")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     rows = [row for shape in args.shapes for row in shape_rows(args, *shape.split("="))]
     machine.write_csv(args.out / f"peers-{machine.slug()}.csv", rows)
-    print(markdown(args, rows), end="")
+    print(markdown(rows), end="")
     return 0
 
 
