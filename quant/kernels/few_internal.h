@@ -230,6 +230,14 @@ static inline void many_product(const struct few_set *lines, const struct weight
     void name(PRODUCT_ARGUMENTS) { few_product(set, weight, x, index, tokens, row_begin, row_end, out, out_stride); }
 #define MANY_KERNEL(name, set)                                                                                         \
     void name(PRODUCT_ARGUMENTS) { many_product(set, weight, x, index, tokens, row_begin, row_end, out, out_stride); }
+/* For a format that is slow to expand: few tokens at once, or unpacked for all. */
+#define FEW_OR_MANY_KERNEL(name, set, lines)                                                                           \
+    void name(PRODUCT_ARGUMENTS) {                                                                                     \
+        if (tokens <= FEW_TOKENS)                                                                                      \
+            few_product(set, weight, x, index, tokens, row_begin, row_end, out, out_stride);                           \
+        else                                                                                                           \
+            many_product(lines, weight, x, index, tokens, row_begin, row_end, out, out_stride);                        \
+    }
 /* Sets and kernels of an ISA for the formats whose blocks are all of one size; FEW_SET is the ISA's. */
 #define FEW_DENSE(isa)                                                                                                 \
     FEW_SET(int8, FORMAT_INT8, 512)                                                                                    \

@@ -8,6 +8,7 @@
 #define AVX2_PACKED_INTERNAL_H
 
 #include "draw_internal.h"
+#include "mask_internal.h"
 
 #include "../few_internal.h"
 
@@ -58,6 +59,7 @@ INLINE __m256i block_end(number_format format, __m256i sum, __m256i gathered) {
 /* Where a panel's stream stands within a group. */
 struct few_stream {
     const uint8_t *codes, *scales;
+    const uint8_t *masks, *nibbles[2]; /* bitmask format: where the masks and the nibbles of both halves stand */
 };
 
 typedef __m256i few_sums[FEW_HALVES][FEW_TOKENS];
@@ -120,6 +122,82 @@ INLINE void few_block_drawn(number_format format, int panels, int tokens, struct
     }
 }
 
+/* The bitmask group that starts at k, block by block: four quads of its first half and four of its second, whose masks
+ * lie `group` bytes further on and whose activations `group` / 2. */
+INLINE void few_group_mask(size_t group, int panels, int tokens, struct few_stream *stream, const struct few_token *x,
+                           size_t k, few_sums sums) {
+    struct mask_rows ahead = mask_rows(stream->masks);
+    for (size_t step = 0; step < group / BLOCK_COLS * (size_t)panels; step++) {
+        const size_t p = step % (size_t)panels, at = k + step / (size_t)panels * BLOCK_COLS / 2;
+        struct few_stream *from = &stream[p];
+        __m256i gathered[2][FEW_TOKENS];
+        for (size_t line = 0; line < (size_t)3 * PANEL_LINE; line += PANEL_LINE)
+            _mm_prefetch((const char *)from->nibbles[0] + FEW_AHEAD_BYTES / panels + line, _MM_HINT_T0);
+        _Pragma("GCC unroll 2") for (int h = 0; h < 2; h++)
+            _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[h][t] =
+                block_start(FORMAT_INT4_MASK, sums[2 * p + h][t]);
+        _Pragma("GCC unroll 2") for (unsigned half = 0; half < 2; half++) {
+            const uint8_t *masks = from->masks + half * group, *nibbles = from->nibbles[half];
+            if (half == 1)
+                from->masks += PANEL_LINE / 2;
+            struct mask_rows rows = ahead;
+            /* The next ones now: they take long, and the CPU looks no further ahead than these codes. Behind the last
+             * block they are not used. */
+            ahead = mask_rows(half == 0 ? masks + group : stream[(p + 1) % (size_t)panels].masks);
+            __asm__("" : "+x"(ahead.masks[0]), "+x"(ahead.masks[1]), "+x"(ahead.before[0]), "+x"(ahead.before[1]));
+            __m256i control[4];
+            _Pragma("GCC unroll 4") for (unsigned q = 0; q < 4; q++) {
+                __m256i w[2];
+                if (q % 2 == 0)
+                    mask_controls(&rows, q / 2, control);
+                nibbles = mask_quad(masks + (size_t)8 * q, nibbles, half, control + q % 2 * 2, w);
+                _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) {
+                    __m256i spread = spread_4(x[t].codes + at + half * group / 2 + (size_t)4 * q);
+                    gathered[0][t] = dot(FORMAT_INT4_MASK, gathered[0][t], w[0], spread);
+                    gathered[1][t] = dot(FORMAT_INT4_MASK, gathered[1][t], w[1], spread);
+                }
+            }
+            from->nibbles[half] = nibbles;
+        }
+        _Pragma("GCC unroll 2") for (int h = 0; h < 2; h++)
+            _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) sums[2 * p + h][t] =
+                block_end(FORMAT_INT4_MASK, sums[2 * p + h][t], gathered[h][t]);
+    }
+    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) stream[p].codes =
+        stream[p].nibbles[0] > stream[p].nibbles[1] ? stream[p].nibbles[0] : stream[p].nibbles[1];
+}
+
+/* The blocks of a group of any other format. */
+INLINE void few_group(number_format format, size_t block_bytes, size_t group, int panels, int tokens,
+                      struct few_stream *stream, const struct few_token *x, size_t begin, few_sums sums) {
+    for (size_t k = begin; k < begin + group; k += BLOCK_COLS) {
+        const int8_t *codes[FEW_TOKENS];
+        _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) {
+            codes[t] = x[t].codes + k;
+            __asm__("" : "+r"(codes[t])); /* one pointer and constant offsets: gcc would keep an address each */
+        }
+        if (is_drawn(format))
+            few_block_drawn(format, panels, tokens, stream, codes, sums);
+        else
+            few_block(format, block_bytes, panels, tokens, stream, codes, sums);
+    }
+}
+
+/* At the start of group g: finds its scales and codes. */
+INLINE void few_open_group(number_format format, size_t group, size_t g, const uint8_t *limit,
+                           struct few_stream *stream) {
+    if (g % 2 == 0) {
+        stream->scales = format == FORMAT_INT4_MASK ? panel_clamp(stream->codes, limit) : stream->codes;
+        stream->codes = stream->scales + PANEL_SCALE_LINE;
+    } else {
+        stream->scales += PANEL_SCALE_LINE / 2;
+    }
+    if (format == FORMAT_INT4_MASK) {
+        stream->masks = stream->codes;
+        stream->nibbles[0] = stream->nibbles[1] = stream->codes + group / 4 * 8;
+    }
+}
+
 /* acc = fmaf(sum, w_scale * x_scale, acc) for the group's sums. */
 INLINE void few_rescale(number_format format, int zero, int panels, int tokens, const struct few_stream *stream,
                         const struct few_token *x, size_t g, few_sums sums, __m256 (*acc)[FEW_TOKENS]) {
@@ -178,21 +256,12 @@ INLINE void few_panels(number_format format, size_t block_bytes, int panels, int
         few_sums sums;
         _Pragma("GCC unroll 8") for (int h = 0; h < 2 * panels; h++)
             _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) sums[h][t] = _mm256_setzero_si256();
-        _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) {
-            stream[p].scales = g % 2 == 0 ? stream[p].codes : stream[p].scales + PANEL_SCALE_LINE / 2;
-            stream[p].codes += g % 2 == 0 ? PANEL_SCALE_LINE : 0;
-        }
-        for (size_t k = g * job->group; k < (g + 1) * job->group; k += BLOCK_COLS) {
-            const int8_t *codes[FEW_TOKENS];
-            _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) {
-                codes[t] = x[t].codes + k;
-                __asm__("" : "+r"(codes[t])); /* one pointer and constant offsets: gcc would keep an address each */
-            }
-            if (is_drawn(format))
-                few_block_drawn(format, panels, tokens, stream, codes, sums);
-            else
-                few_block(format, block_bytes, panels, tokens, stream, codes, sums);
-        }
+        _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++)
+            few_open_group(format, job->group, g, job->limit, &stream[p]);
+        if (format == FORMAT_INT4_MASK)
+            few_group_mask(job->group, panels, tokens, stream, x, g * job->group, sums);
+        else
+            few_group(format, block_bytes, job->group, panels, tokens, stream, x, g * job->group, sums);
         few_rescale(format, job->zero, panels, tokens, stream, x, g, sums, acc);
     }
     const __m256 factor = _mm256_set1_ps(job->factor);

@@ -2,7 +2,7 @@
 /* AVX2 unpacking of every packed format. */
 #include <string.h>
 
-#include "expand_internal.h"
+#include "mask_internal.h"
 
 const uint8_t *unpack_int8_avx2(const uint8_t *codes, uint32_t quads, uint8_t *lines) {
     memcpy(lines, codes, (size_t)quads * PANEL_LINE);
@@ -77,80 +77,23 @@ const uint8_t *unpack_int4_48_avx2(const uint8_t *codes, uint32_t quads, uint8_t
     return codes + (size_t)quads / 8 * 3 * PANEL_LINE;
 }
 
-/* Bitmask format: which of a row's kept codes stands at place i, by the row's four mask bits; 0x80: pruned. */
-static const uint8_t rank_of_mask[4][16] = {
-    {0x80, 0, 0x80, 0, 0x80, 0, 0x80, 0, 0x80, 0, 0x80, 0, 0x80, 0, 0x80, 0},
-    {0x80, 0x80, 0, 1, 0x80, 0x80, 0, 1, 0x80, 0x80, 0, 1, 0x80, 0x80, 0, 1},
-    {0x80, 0x80, 0x80, 0x80, 0, 1, 1, 2, 0x80, 0x80, 0x80, 0x80, 0, 1, 1, 2},
-    {0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0, 1, 1, 2, 1, 2, 2, 3},
-};
-static const uint8_t kept_of_mask[16] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4};
-
-INLINE __m256i table(const uint8_t *bytes) { /* twice */
-    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)bytes));
-}
-
-/* The four mask bits of each row of two quads, a byte each: rows 0-3 and 8-11 of both in the lower 128 bits, the others
- * in the upper. */
-INLINE __m256i mask_nibbles(const uint8_t *first, const uint8_t *second) {
-    const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 0, 0, 0, 0, 0, 0, 0, 0, 2, 3, 6, 7, 10, 11, 14, 15,
-                                           0, 0, 0, 0, 0, 0, 0, 0);
-    const __m256i nibble = _mm256_set1_epi8(15);
-    __m128i both = _mm_unpacklo_epi64(_mm_loadl_epi64((const __m128i *)(const void *)first),
-                                      _mm_loadl_epi64((const __m128i *)(const void *)second));
-    __m256i rows = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(both), order);
-    return _mm256_unpacklo_epi8(_mm256_and_si256(rows, nibble),
-                                _mm256_and_si256(_mm256_srli_epi16(rows, 4), nibble));
-}
-
-/* Byte shuffles that bring the kept codes of four rows, as they follow each other, to their places: ret[0] for the rows
- * 0-7 of the first quad, ret[1] for the rows 8-15, ret[2] and ret[3] for the second quad. */
-INLINE void mask_controls(__m256i masks, __m256i ret[4]) {
-    /* Kept codes of the rows before, among the four. */
-    __m256i before = _mm256_slli_epi32(_mm256_shuffle_epi8(table(kept_of_mask), masks), 8);
-    before = _mm256_add_epi8(_mm256_add_epi8(before, _mm256_slli_epi32(before, 8)), _mm256_slli_epi32(before, 16));
-    __m256i plane[4];
-    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) plane[i] =
-        _mm256_add_epi8(_mm256_shuffle_epi8(table(rank_of_mask[i]), masks), before);
-    __m256i low[2] = {_mm256_unpacklo_epi8(plane[0], plane[1]), _mm256_unpackhi_epi8(plane[0], plane[1])};
-    __m256i high[2] = {_mm256_unpacklo_epi8(plane[2], plane[3]), _mm256_unpackhi_epi8(plane[2], plane[3])};
-    _Pragma("GCC unroll 2") for (int i = 0; i < 2; i++) {
-        ret[2 * i] = _mm256_unpacklo_epi16(low[i], high[i]);
-        ret[2 * i + 1] = _mm256_unpackhi_epi16(low[i], high[i]);
-    }
-}
-
-/* Eight rows, whose codes start at `first` (rows 0-3) and `second`; nibbles of the group's half. */
-INLINE void unpack_eight_rows(const uint8_t *first, const uint8_t *second, unsigned half, __m256i control,
-                              uint8_t *to) {
-    const __m256i eight = _mm256_set1_epi8(8), nibble = _mm256_set1_epi8(15);
-    __m256i codes = _mm256_inserti128_si256(
-        _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)first)),
-        _mm_loadu_si128((const __m128i *)(const void *)second), 1);
-    codes = _mm256_xor_si256(_mm256_and_si256(half ? _mm256_srli_epi16(codes, 4) : codes, nibble), eight);
-    _mm256_store_si256((__m256i *)(void *)to, _mm256_xor_si256(_mm256_shuffle_epi8(codes, control), eight));
-}
-
-/* One quad; returns where its nibbles end. */
-INLINE const uint8_t *unpack_masked(const uint8_t *mask, const uint8_t *nibbles, unsigned half,
-                                    const __m256i *control, uint8_t *line) {
-    uint64_t bits;
-    memcpy(&bits, mask, sizeof bits);
-    const uint8_t *third = nibbles + __builtin_popcountll(bits & UINT32_MAX);
-    unpack_eight_rows(nibbles, nibbles + __builtin_popcountll(bits & UINT16_MAX), half, control[0], line);
-    unpack_eight_rows(third, third + __builtin_popcountll(bits >> 32 & UINT16_MAX), half, control[1], line + HALF_LINE);
-    return nibbles + __builtin_popcountll(bits);
-}
-
 const uint8_t *unpack_int4_mask_avx2(const uint8_t *codes, uint32_t quads, uint8_t *lines) {
-    const uint8_t *low = codes + (size_t)quads * 8, *high = low;
-    const size_t half = quads / 2;
-    for (size_t quad = 0; quad < half; quad++) {
-        const uint8_t *first = codes + quad * 8, *second = first + half * 8;
-        __m256i control[4];
-        mask_controls(mask_nibbles(first, second), control);
-        low = unpack_masked(first, low, 0, control, lines + quad * PANEL_LINE);
-        high = unpack_masked(second, high, 1, control + 2, lines + (quad + half) * PANEL_LINE);
+    const uint8_t *nibbles[2] = {codes + (size_t)quads * 8, codes + (size_t)quads * 8};
+    for (size_t quad = 0; quad < quads; quad += 4) {
+        const unsigned half = quad >= quads / 2;
+        const uint8_t *masks = codes + quad * 8;
+        struct mask_rows rows = mask_rows(masks);
+        _Pragma("GCC unroll 2") for (unsigned pair = 0; pair < 2; pair++) {
+            __m256i control[4];
+            mask_controls(&rows, pair, control);
+            _Pragma("GCC unroll 2") for (unsigned i = 0; i < 2; i++) {
+                __m256i w[2];
+                nibbles[half] = mask_quad(masks + (2 * pair + i) * 8, nibbles[half], half, control + 2 * i, w);
+                _mm256_store_si256((__m256i *)(void *)lines, w[0]);
+                _mm256_store_si256((__m256i *)(void *)(lines + HALF_LINE), w[1]);
+                lines += PANEL_LINE;
+            }
+        }
     }
-    return low > high ? low : high;
+    return nibbles[0] > nibbles[1] ? nibbles[0] : nibbles[1];
 }

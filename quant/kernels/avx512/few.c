@@ -7,8 +7,8 @@ FEW_DENSE(avx512)
 FEW_SET(int4_48, FORMAT_INT4_48, 192)
 FEW_KERNEL(few_int4_48_avx512, &int4_48)
 FEW_SET(lines, FORMAT_LINES, 512)
-/* The bitmask format is unpacked whatever the number of tokens. */
-MANY_KERNEL(few_int4_mask_avx512, &lines)
+FEW_SET(int4_mask, FORMAT_INT4_MASK, 0)
+FEW_OR_MANY_KERNEL(few_int4_mask_avx512, &int4_mask, &lines)
 
 /* Unpacked lines hold codes up to 15, but those of INT8. */
 void many_avx512(PRODUCT_ARGUMENTS) {

@@ -8,6 +8,9 @@
 #define AVX512_FEW_INTERNAL_H
 
 #include "draw_internal.h"
+#ifndef AVX512VBMI2_EXPAND_INTERNAL_H
+#include "mask_internal.h"
+#endif
 #if FEW_VNNI
 #include "../avx512vnni/dot_internal.h"
 #endif
@@ -199,6 +202,44 @@ INLINE void few_block_48(int panels, int tokens, struct few_stream *stream, cons
     }
     _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) stream[p].codes += (size_t)3 * PANEL_LINE;
 }
+#else
+/* The bitmask group that starts at k by shuffles, block by block: four quads of its first half and four of its second.
+ * Codes gather as in few_block_drawn. */
+INLINE void few_group_mask(size_t group, int panels, int tokens, struct few_stream *stream, const struct few_token *x,
+                           size_t k, few_sums sums) {
+    const __m512i nibble = _mm512_set1_epi8(15);
+    struct mask_rows ahead = mask_rows(stream->masks, stream->masks + group);
+    for (size_t step = 0; step < group / BLOCK_COLS * (size_t)panels; step++) {
+        const size_t p = step % (size_t)panels, at = k + step / (size_t)panels * BLOCK_COLS / 2;
+        struct few_stream *from = &stream[p];
+        const uint8_t *const masks = from->masks;
+        from->masks += PANEL_LINE / 2;
+        const uint8_t *const next = stream[(p + 1) % (size_t)panels].masks;
+        /* The next ones now: they take long, and the CPU looks little further ahead than these codes. Behind the last
+         * block they are not used. */
+        struct mask_rows rows = ahead;
+        ahead = mask_rows(next, next + group);
+        __asm__("" : "+v"(ahead.masks[0]), "+v"(ahead.masks[1]), "+v"(ahead.before[0]), "+v"(ahead.before[1]));
+        __m512i gathered[FEW_TOKENS];
+        _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[t] = _mm512_setzero_si512();
+        few_prefetch(from->low, (size_t)3 * PANEL_LINE, panels);
+        _Pragma("GCC unroll 2") for (unsigned half = 0; half < 2; half++) {
+            const uint8_t **nibbles = half ? &from->high : &from->low;
+            __m512i control[4];
+            mask_controls(&rows, half, control);
+            _Pragma("GCC unroll 4") for (unsigned q = 0; q < 4; q++) {
+                __m512i both = mask_quad(masks + half * group + (size_t)8 * q, nibbles, control[q]);
+                __m512i w = _mm512_and_si512(half ? _mm512_srli_epi16(both, 4) : both, nibble);
+                _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[t] =
+                    draw_dot(gathered[t], w, spread_4(x[t].codes + at + half * group / 2 + (size_t)4 * q));
+            }
+        }
+        _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) sums[p][t][0] =
+            _mm512_add_epi32(sums[p][t][0], draw_end(gathered[t], _mm512_setzero_si512()));
+    }
+    _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++) stream[p].codes =
+        stream[p].low > stream[p].high ? stream[p].low : stream[p].high;
+}
 #endif
 
 INLINE void few_any_block(number_format format, size_t block_bytes, size_t group, int panels, int tokens,
@@ -257,6 +298,12 @@ INLINE void few_open_group(number_format format, size_t group, size_t g, const u
 /* The blocks of the group that starts at k, for all panels. */
 INLINE void few_group(number_format format, size_t block_bytes, size_t group, int panels, int tokens,
                       struct few_stream *stream, const struct few_token *x, size_t k, few_sums sums) {
+#ifndef AVX512VBMI2_EXPAND_INTERNAL_H
+    if (format == FORMAT_INT4_MASK) {
+        few_group_mask(group, panels, tokens, stream, x, k, sums);
+        return;
+    }
+#endif
     const size_t step = format == FORMAT_INT4_MASK ? BLOCK_COLS / 2 : BLOCK_COLS;
     size_t b = 0;
     do { /* a group has a block: a loop that may not run costs gcc 12 copies of all sums */

@@ -6,8 +6,8 @@
 FEW_DENSE(avx512vnni)
 FEW_SET(int4_48, FORMAT_INT4_48, 192)
 FEW_KERNEL(few_int4_48_avx512vnni, &int4_48)
-/* The bitmask format is unpacked whatever the number of tokens. */
-MANY_KERNEL(few_int4_mask_avx512vnni, &int8)
+FEW_SET(int4_mask, FORMAT_INT4_MASK, 0)
+FEW_OR_MANY_KERNEL(few_int4_mask_avx512vnni, &int4_mask, &int8)
 
 /* Unpacked lines look like INT8; the zero point is the weight's own. */
 MANY_KERNEL(many_avx512vnni, &int8)

@@ -8,8 +8,8 @@ FEW_SET(lines, FORMAT_LINES, 512)
 
 FEW_SET(int4_48, FORMAT_INT4_48, 192)
 FEW_KERNEL(few_int4_48_avxvnni, &int4_48)
-/* The bitmask format is unpacked whatever the number of tokens. */
-MANY_KERNEL(few_int4_mask_avxvnni, &lines)
+FEW_SET(int4_mask, FORMAT_INT4_MASK, 0)
+FEW_OR_MANY_KERNEL(few_int4_mask_avxvnni, &int4_mask, &lines)
 
 MANY_KERNEL(many_avxvnni, &lines)
 
