@@ -1,5 +1,6 @@
 # Low-rank terms: counted, the same bytes and the same tokens whatever the threads, the instruction set, kills and places;
 # exported as the dense sum; and where rounding is coarse, nearer to the base than without.
+[ "$(nproc)" -gt 1 ] || exit 77 # a thread for each of two nodes
 common="--no-report -q --calib $DATA/texts/calib.txt --quant rtn:int2-g64"
 model=$DATA/checkpoints/qwen2_moe
 options="$common --calib-tokens 600 --compensate lowrank:5"

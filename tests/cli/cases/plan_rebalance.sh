@@ -1,5 +1,6 @@
 # Opt-in rebalancing: traffic that is not what the plan was made for moves experts between steps, the log says what was
 # decided and what it gained, and no figure changes. It needs a plan of whole experts.
+[ "$(nproc)" -gt 1 ] || exit 77 # a thread for each of two nodes
 head -c 12000 "$DATA/texts/eval_tales.txt" >text
 moesaic trace --text text -o trace.safetensors -q >/dev/null
 ask() { moesaic eval --text text --json "$@" 2>message |

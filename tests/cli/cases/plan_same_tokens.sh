@@ -1,5 +1,6 @@
 # The same tokens wherever the experts are: on one node, and on two where one cannot be bound because this machine does
 # not have it, which is a warning that names the node.
+[ "$(nproc)" -gt 1 ] || exit 77 # a thread for each of two nodes
 head -c 3000 "$DATA/texts/eval_tales.txt" >text
 moesaic trace --text text -o trace.safetensors -q >/dev/null
 ask() { moesaic run -p "Once upon a time" -n 24 --temp 0 --json "$@" 2>message |
