@@ -13,10 +13,10 @@ for spread in (bench["read_bytes_s"], bench["int8_ops_s"]):
 for run in (bench["prompt"], *bench["decode"]):
     print(run.get("batch", "prompt"), len(run["tok_s"]["values"]), sorted(run["parts"]),
           0.5 < sum(run["parts"].values()) < 1.001, "barriers", round(run["barriers_per_layer"] * layers) - 6 * layers)
-    # Each fraction is of the roof beside it, whose like is among those reported.
-    reads = [speed * run["bytes_per_token"] for speed in run["tok_s"]["values"]]
-    roofs = bench["read_bytes_s"]["values"]
-    print(min(reads) / max(roofs) * 0.7 < run["read_fraction"] < max(reads) / min(roofs) * 1.4)
+    # A fraction is of the roof beside it, which is part of its repetition's.
+    fractions = sorted(speed * run["bytes_per_token"] / roof
+                       for speed, roof in zip(run["tok_s"]["values"], bench["read_bytes_s"]["values"]))
+    print(0.6 * fractions[1] < run["read_fraction"] < 1.6 * fractions[1])
     tokens = 3 * (160 if "batch" not in run else 4 * run["batch"])  # of all counted repetitions
     total = tokens * run["bytes_per_token"]
     print(len(run["layers"]) == layers, 0 < sum(l["bytes_local"] for l in run["layers"]) < total * (1 + 1e-9),
