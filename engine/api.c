@@ -8,7 +8,7 @@
 #include "build_config.h"
 #include "recipe.h"
 
-enum { STEP_TOKENS_MAX = 65536, SEQUENCES = 64, SEQUENCES_MAX = 4096, THREADS_MAX = 1024 };
+enum { SEQUENCES = 64, SEQUENCES_MAX = 4096, THREADS_MAX = 1024 };
 
 moesaic_status api_options(const void *given, void *ret_known, size_t bytes, const char *what, moesaic_error *error) {
     memset(ret_known, 0, bytes);
@@ -80,9 +80,9 @@ static moesaic_status engine_check(const moesaic_model *model, const moesaic_eng
                           model->path);
     if (o->threads > THREADS_MAX)
         return status_set(error, MOESAIC_E_USAGE, "engine: %u threads, at most %d", o->threads, THREADS_MAX);
-    if (o->step_tokens > STEP_TOKENS_MAX)
+    if (o->step_tokens > FORWARD_STEP_TOKENS_MAX)
         return status_set(error, MOESAIC_E_USAGE, "engine: step_tokens is %u, at most %d", o->step_tokens,
-                          STEP_TOKENS_MAX);
+                          FORWARD_STEP_TOKENS_MAX);
     if (o->max_sequences > SEQUENCES_MAX)
         return status_set(error, MOESAIC_E_USAGE, "engine: max_sequences is %u, at most %d", o->max_sequences,
                           SEQUENCES_MAX);

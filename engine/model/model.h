@@ -88,7 +88,7 @@ struct forward_tap {
 
 /* Tokens by which prompts are cut where nobody says otherwise, chosen by measurement: with 128 experts of which 8 are
  * chosen, an expert still sees 32 tokens a step, below which its weights are read more often than they are worth. */
-enum { FORWARD_STEP_TOKENS = 512 };
+enum { FORWARD_STEP_TOKENS = 512, FORWARD_STEP_TOKENS_MAX = 65536 };
 
 struct residency;
 struct forward_options {

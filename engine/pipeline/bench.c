@@ -347,6 +347,9 @@ static moesaic_status options_check(struct bench *b, moesaic_error *error) {
     if ((int64_t)o->prompt_tokens + o->decode_tokens > limit)
         return status_set(error, MOESAIC_E_USAGE, "bench: %u prompt and %u decoded tokens, the model holds %lld",
                           o->prompt_tokens, o->decode_tokens, (long long)limit);
+    if (o->step_tokens > FORWARD_STEP_TOKENS_MAX)
+        return status_set(error, MOESAIC_E_USAGE, "bench: step_tokens is %u, at most %d", o->step_tokens,
+                          FORWARD_STEP_TOKENS_MAX);
     for (uint32_t i = 0; i < o->batches; i++) {
         if (o->batch[i] < 1 || o->batch[i] > 1024)
             return status_set(error, MOESAIC_E_USAGE, "bench: a batch of %u, expected 1 to 1024", o->batch[i]);
@@ -403,7 +406,7 @@ static moesaic_status bench_begin(struct bench *b, moesaic_error *error) {
     struct team_options team = {.threads = b->options.threads, .pin = !b->options.no_pin};
     struct rebalance_options rebalance = {0};
     struct kv_shape shape = model_kv_shape(b->model, sched_kv_type(b->model, b->options.kv));
-    size_t rows = FORWARD_STEP_TOKENS;
+    size_t rows = b->options.step_tokens ? b->options.step_tokens : FORWARD_STEP_TOKENS;
     struct forward_options forward = {.max_step_tokens = rows > b->max_batch ? rows : b->max_batch,
                                       .max_items = b->max_batch,
                                       .max_logits_rows = b->max_batch};

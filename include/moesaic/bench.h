@@ -26,6 +26,7 @@ typedef struct moesaic_bench_options {
     void *user;
     const char *plan_path;     /* as moesaic_engine_options, */
     bool rebalance;            /* and so is this */
+    uint32_t step_tokens;      /* most tokens of a prompt's step, as moesaic_engine_options; 0: 512 */
 } moesaic_bench_options;
 
 /* Of the counted repetitions. */

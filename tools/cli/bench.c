@@ -4,12 +4,13 @@
 
 #include "cli.h"
 
-static int64_t prompt = 512, decode = 64, repetitions = 5;
+static int64_t prompt = 512, decode = 64, repetitions = 5, chunk = 512;
 static const char *batches = "1";
 
 static const struct option_spec options[] = {
     {"prompt", 'p', OPTION_INT, "N", "tokens of the prompt (512)", &prompt, 1, 1e9},
     {"decode", 'n', OPTION_INT, "N", "tokens decoded a sequence (64)", &decode, 1, 1e9},
+    {"chunk", 0, OPTION_INT, "N", "most tokens of the prompt in one step (512)", &chunk, 1, 1e9},
     {"batch", 'b', OPTION_TEXT, "1,4,8", "sequences decoded together, one measurement each (1)", &batches},
     {"repetitions", 'r', OPTION_INT, "N", "counted repetitions, after one that is not (5)", &repetitions, 1,
      MOESAIC_BENCH_REPETITIONS_MAX - 1},
@@ -123,6 +124,7 @@ static int run(int count, const char *const *positional) {
                                    .prompt_tokens = (uint32_t)prompt,
                                    .decode_tokens = (uint32_t)decode,
                                    .repetitions = (uint32_t)repetitions,
+                                   .step_tokens = (uint32_t)chunk,
                                    .threads = (uint32_t)cli_common.threads,
                                    .plan_path = cli_common.plan,
                                    .rebalance = cli_common.rebalance,
