@@ -226,7 +226,7 @@ def main() -> int:
     parser.add_argument("make_model")
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("peers-models"))
-    parser.add_argument("--shapes", nargs="+", default=["olmoe-1b-7b=12", "qwen3-30b-a3b=8", "mixtral-8x7b=4"], help="SHAPE=LAYERS")
+    parser.add_argument("--shapes", nargs="+", default=["olmoe-1b-7b=12", "qwen3-30b-a3b=8", "mixtral-8x7b=2"], help="SHAPE=LAYERS")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     parser.add_argument("--recipes", nargs="+", default=["int4-all", "int4"])
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, len(os.sched_getaffinity(0))}))
