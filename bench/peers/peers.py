@@ -5,8 +5,14 @@
 usage: peers.py PROGRAM MAKE_MODEL OUT_FOLDER [--work FOLDER] [--shapes SHAPE=LAYERS...] [--peers PEER...] [--repetitions N] ...
 
 Needs in the Python that runs it numpy, gguf and the peers, those of ggml built for this CPU:
-  CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary llama-cpp-python,ik-llama-cpp-python llama-cpp-python ik-llama-cpp-python
-  pip install openvino gguf numpy
+  CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary llama-cpp-python llama-cpp-python
+  pip install ik-llama-cpp-python openvino gguf numpy
+ik-llama-cpp-python's wheel is for AVX2, and its source package lacks a file that only a tool of its needs, so pip cannot build it;
+build its library from that package, and name it by IK_LLAMA_CPP_LIB_PATH:
+  pip download --no-deps --no-binary ik-llama-cpp-python ik-llama-cpp-python && tar xzf ik_llama_cpp_python-*.tar.gz
+  cmake -S ik_llama_cpp_python-*/ -B ik -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DGGML_IQK_FA_ALL_QUANTS=OFF
+  cmake --build ik --target llama
+  export IK_LLAMA_CPP_LIB_PATH=$PWD/ik/vendor/ik_llama.cpp/src/libllama.so
 Models are made in the work folder and kept there; OpenVINO's are made beforehand by openvino_model.py, whose docstring says with
 what, as WORK/SHAPE-LAYERS-openvino. A peer is left out of the shapes that it does not know. First every peer is tried with each
 of its settings, and each kind of work keeps the fastest; then every repetition measures each contestant once: the prompt and one
