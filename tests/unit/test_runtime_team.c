@@ -109,7 +109,7 @@ Test(runtime_team, every_thread_runs_every_run, .timeout = 60) {
     team_destroy(team);
 }
 
-Test(runtime_team, default_is_one_a_core_within_the_quota, .timeout = 60) {
+Test(runtime_team, default_is_one_a_core_within_the_quota) {
     struct topology *topology;
     cr_assert_eq(topology_open(NULL, &topology, NULL), MOESAIC_OK);
     struct team *team = made(&(struct team_options){0});
@@ -123,7 +123,7 @@ Test(runtime_team, default_is_one_a_core_within_the_quota, .timeout = 60) {
     topology_close(topology);
 }
 
-Test(runtime_team, too_many_threads_are_refused, .timeout = 60) {
+Test(runtime_team, too_many_threads_are_refused) {
     struct team *team = NULL;
     moesaic_error error = {0};
     cr_assert_eq(team_create(&(struct team_options){.threads = 1025}, &team, &error), MOESAIC_E_USAGE);
@@ -132,7 +132,7 @@ Test(runtime_team, too_many_threads_are_refused, .timeout = 60) {
     team_destroy(NULL);
 }
 
-Test(runtime_team, a_limit_on_threads_is_an_error_not_an_exit, .timeout = 60) {
+Test(runtime_team, a_limit_on_threads_is_an_error_not_an_exit) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     cr_skip_test("a sanitizer needs all of the address space");
 #endif
@@ -148,7 +148,7 @@ Test(runtime_team, a_limit_on_threads_is_an_error_not_an_exit, .timeout = 60) {
     cr_assert_null(team);
 }
 
-Test(runtime_team, a_limit_of_openmp_is_taken, .timeout = 60) {
+Test(runtime_team, a_limit_of_openmp_is_taken) {
     if (!getenv("OMP_THREAD_LIMIT")) { /* libgomp reads it when it is loaded: run this test again under it */
         char command[256];
         snprintf(
@@ -184,7 +184,7 @@ static void facts_body(struct team *team, unsigned thread, void *argument) {
     facts->signals_open[thread] = !sigismember(&mask, SIGINT) || !sigismember(&mask, SIGTERM);
 }
 
-Test(runtime_team, pins_its_own_threads_only, .timeout = 60) {
+Test(runtime_team, pins_its_own_threads_only) {
     cpu_set_t before, after;
     sched_getaffinity(0, sizeof before, &before);
     struct team *team = made(&(struct team_options){.pin = true});
@@ -207,7 +207,7 @@ Test(runtime_team, pins_its_own_threads_only, .timeout = 60) {
     cr_assert_not(sigismember(&mask, SIGTERM));
 }
 
-Test(runtime_team, spreads_over_the_nodes_of_a_made_up_machine, .timeout = 60) {
+Test(runtime_team, spreads_over_the_nodes_of_a_made_up_machine) {
     struct topology *topology;
     struct topology_source source = {.synthetic = "node:2 core:4 pu:2"};
     cr_assert_eq(topology_open(&source, &topology, NULL), MOESAIC_OK);
@@ -256,7 +256,7 @@ Test(runtime_team, several_teams_at_once_and_none_left, .timeout = 60) {
     cr_assert_eq(threads_of_process(), before);
 }
 
-Test(runtime_team, idle_teams_sleep, .timeout = 60) {
+Test(runtime_team, idle_teams_sleep) {
     struct team *team = made(&(struct team_options){.threads = 2, .pin = true});
     unsigned count[32] = {0};
     team_run(team, count_body, count);
@@ -270,7 +270,7 @@ Test(runtime_team, idle_teams_sleep, .timeout = 60) {
     team_destroy(team);
 }
 
-Test(runtime_team, shares_are_contiguous_disjoint_and_complete, .timeout = 60) {
+Test(runtime_team, shares_are_contiguous_disjoint_and_complete) {
     static const size_t counts[] = {0, 1, 15, 16, 17, 100, 4096, 4097};
     for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++)
         for (size_t unit = 1; unit <= 16; unit *= 4)
