@@ -17,7 +17,6 @@
 enum {
     FEW_TOKENS = 4,          /* most tokens at a time */
     FEW_PANELS = 4,          /* most panels at a time */
-    FEW_AHEAD_BYTES = 8192,  /* prefetched ahead, by all panels side by side together */
     STRIP_CHUNK_COLS = 2048, /* k of an unpacked strip: 4 panels take 136 KiB */
     STRIP_ROWS = FEW_PANELS * PANEL_ROWS,
     STRIP_PANEL_BYTES = STRIP_CHUNK_COLS / 4 * PANEL_LINE + STRIP_CHUNK_COLS / 64 * PANEL_SCALE_LINE

@@ -8,6 +8,12 @@
 
 #include "formats_internal.h"
 
+#define INLINE static inline __attribute__((always_inline))
+
+/* How far ahead of a product memory is prefetched, by all panels side by side together. The read roof of one stream
+ * takes the same, so that no product finds a way around it. */
+enum { PANEL_AHEAD_BYTES = 8192 };
+
 /* A product as weight_product describes it, for one format. See contract.md. */
 typedef void kernel_product_fn(const struct weight *weight, const struct activations *x, const uint32_t *index,
                                size_t tokens, size_t row_begin, size_t row_end, float *out, size_t out_stride);

@@ -5,12 +5,7 @@
 
 #include "kernels.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
-enum {
-    ROOF_STEP_BYTES = 256,  /* read in a step, by all streams together */
-    ROOF_AHEAD_BYTES = 8192 /* one stream prefetches as the products do, so that none of them finds a way around it */
-};
+enum { ROOF_STEP_BYTES = 256 }; /* read in a step, by all streams together */
 
 /* `read` with a constant number of streams: straight code for each. */
 #define ROOF_STREAMS(read, data, bytes, streams)                                                                       \

@@ -8,8 +8,6 @@
 
 #include "kernels.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 enum { HALF_ROWS = 8, HALF_LINE = 32 };
 /* Not a format of weights: lines of codes up to 15 as unpacking leaves them. */
 #define FORMAT_LINES ((number_format)-1)

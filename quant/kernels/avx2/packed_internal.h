@@ -72,7 +72,7 @@ INLINE void few_block(number_format format, size_t block_bytes, int panels, int 
         _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[h][t] = block_start(format, sums[h][t]);
     _Pragma("GCC unroll 4") for (int p = 0; p < panels; p++)
         for (size_t line = 0; line < block_bytes; line += PANEL_LINE)
-            _mm_prefetch((const char *)stream[p].codes + FEW_AHEAD_BYTES / panels + line, _MM_HINT_T0);
+            _mm_prefetch((const char *)stream[p].codes + PANEL_AHEAD_BYTES / panels + line, _MM_HINT_T0);
     _Pragma("GCC unroll 8") for (unsigned q = 0; q < 8; q++) {
         __m256i spread[FEW_TOKENS];
         _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) spread[t] = spread_4(x[t] + 4 * q);
@@ -98,7 +98,7 @@ INLINE void few_block_drawn(number_format format, int panels, int tokens, struct
         const uint8_t *block = stream->codes;
         __m256i gathered[2][FEW_TOKENS], kept[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
         for (size_t line = 0; line < (size_t)3 * PANEL_LINE; line += PANEL_LINE)
-            _mm_prefetch((const char *)block + FEW_AHEAD_BYTES / panels + line, _MM_HINT_T0);
+            _mm_prefetch((const char *)block + PANEL_AHEAD_BYTES / panels + line, _MM_HINT_T0);
         _Pragma("GCC unroll 2") for (int h = 0; h < 2; h++)
             _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[h][t] =
                 block_start(format, sums[2 * p + h][t]);
@@ -132,7 +132,7 @@ INLINE void few_group_mask(size_t group, int panels, int tokens, struct few_stre
         struct few_stream *from = &stream[p];
         __m256i gathered[2][FEW_TOKENS];
         for (size_t line = 0; line < (size_t)3 * PANEL_LINE; line += PANEL_LINE)
-            _mm_prefetch((const char *)from->nibbles[0] + FEW_AHEAD_BYTES / panels + line, _MM_HINT_T0);
+            _mm_prefetch((const char *)from->nibbles[0] + PANEL_AHEAD_BYTES / panels + line, _MM_HINT_T0);
         _Pragma("GCC unroll 2") for (int h = 0; h < 2; h++)
             _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) gathered[h][t] =
                 block_start(FORMAT_INT4_MASK, sums[2 * p + h][t]);

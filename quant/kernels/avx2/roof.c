@@ -13,7 +13,7 @@ INLINE uint64_t read_streams(const uint8_t *data, size_t bytes, size_t streams) 
         _Pragma("GCC unroll 4") for (size_t i = 0; i < 4; i++) {
             const uint8_t *line = data + i % streams * stream + at + i / streams * 64;
             if (streams == 1)
-                _mm_prefetch((const char *)line + ROOF_AHEAD_BYTES, _MM_HINT_T0);
+                _mm_prefetch((const char *)line + PANEL_AHEAD_BYTES, _MM_HINT_T0);
             acc[i][0] = _mm256_xor_si256(acc[i][0], _mm256_loadu_si256((const __m256i *)(const void *)line));
             acc[i][1] = _mm256_xor_si256(acc[i][1], _mm256_loadu_si256((const __m256i *)(const void *)(line + 32)));
         }

@@ -5,8 +5,6 @@
 
 #include "kernels.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 enum { TILE_TOKENS = 3, TILE_ROWS = 2, STREAM_ROWS = 4, TOKEN_BLOCK_BYTES = 192 << 10 };
 
 /* Eight weights at `at` as floats. */

@@ -7,8 +7,6 @@
 
 #include "kernels.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 INLINE __m512i load_line(const uint8_t *at) { return _mm512_loadu_si512((const void *)at); }
 
 /* 2:4: the rank of the quad is in the low bits of each lane; a table look-up turns it into the lane's byte shuffle. */

@@ -40,7 +40,7 @@ INLINE bool few_is_drawn(number_format format) {
 
 INLINE void few_prefetch(const uint8_t *at, size_t bytes, int panels) {
     for (size_t line = 0; line < bytes; line += PANEL_LINE)
-        _mm_prefetch((const char *)at + FEW_AHEAD_BYTES / panels + line, _MM_HINT_T0);
+        _mm_prefetch((const char *)at + PANEL_AHEAD_BYTES / panels + line, _MM_HINT_T0);
 }
 
 #if FEW_VNNI

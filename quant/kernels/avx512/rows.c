@@ -4,8 +4,6 @@
 
 #include "kernels.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 enum { TILE_TOKENS = 6, TILE_ROWS = 4, STREAM_ROWS = 8, TOKEN_BLOCK_BYTES = 384 << 10, PREFETCH_BYTES = 512 };
 
 /* Sixteen weights from `k` on as floats; `lanes` masks the tail (its lanes read nothing and are zero). */

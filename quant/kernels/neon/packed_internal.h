@@ -8,8 +8,6 @@
 
 #include <arm_neon.h>
 
-#define INLINE static inline __attribute__((always_inline))
-
 #define MANY_TOKENS 4
 #define MANY_PANELS 1
 #include "../many_internal.h"

@@ -13,7 +13,7 @@ INLINE uint64_t read_streams(const uint8_t *data, size_t bytes, size_t streams) 
         _Pragma("GCC unroll 4") for (size_t i = 0; i < 4; i++) {
             const uint8_t *line = data + i % streams * stream + at + i / streams * 64;
             if (streams == 1)
-                __builtin_prefetch(line + ROOF_AHEAD_BYTES);
+                __builtin_prefetch(line + PANEL_AHEAD_BYTES);
             _Pragma("GCC unroll 4") for (size_t word = 0; word < 64; word += 16) acc[i] =
                 veorq_u64(acc[i], vreinterpretq_u64_u8(vld1q_u8(line + word)));
         }

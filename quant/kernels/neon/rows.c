@@ -5,8 +5,6 @@
 
 #include "kernels.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 enum { TILE_TOKENS = 3, TILE_ROWS = 2, STREAM_ROWS = 2, TOKEN_BLOCK_BYTES = 192 << 10 };
 
 /* Four weights at `at` as floats. */
