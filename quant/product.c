@@ -47,3 +47,7 @@ uint64_t roof_read(const void *data, size_t bytes, unsigned streams) {
 uint64_t roof_int8(uint64_t rounds) {
     return kernels()->roof_int8(rounds);
 }
+
+uint64_t roof_f32(uint64_t rounds) {
+    return kernels()->roof_f32(rounds);
+}

@@ -167,5 +167,7 @@ enum { ROOF_STREAMS_MAX = 4 };
 uint64_t roof_read(const void *data, size_t bytes, unsigned streams);
 /* `rounds` rounds of INT8 dot products between registers; returns the operations done (2 a multiply-add). */
 uint64_t roof_int8(uint64_t rounds);
+/* Likewise of multiply-adds in F32. */
+uint64_t roof_f32(uint64_t rounds);
 
 #endif

@@ -62,15 +62,22 @@ def points() -> list[Point]:
     return out
 
 
+def predicted_speed(report: dict, run: dict) -> float:
+    """Tokens a second that the roofs allow: the bytes, or the multiplications in INT8 and behind them those in floats."""
+    floats = run["float_flops_per_token"]
+    multiply = (run["flops_per_token"] - floats) / report["int8_ops_s"]["median"] + floats / report["f32_flops_s"]["median"]
+    return 1 / max(run["bytes_per_token"] / report["read_bytes_s"]["median"], multiply)
+
+
 def row_of(point: Point, work: str, reports: list[dict], runs: list[dict]) -> dict:
     """One work of one point; reports and runs are of the repetitions."""
-    predicted = [min(report["read_bytes_s"]["median"] / run["bytes_per_token"], report["int8_ops_s"]["median"] / run["flops_per_token"])
-                 for report, run in zip(reports, runs)]
+    predicted = [predicted_speed(report, run) for report, run in zip(reports, runs)]
     speeds = [run["tok_s"]["median"] for run in runs]
     row = {"curve": point.curve, "x": point.x, "shape": point.shape, "layers": point.layers, "recipe": point.recipe, "work": work,
            "threads": reports[0]["threads"], **machine.spread(speeds), "predicted": machine.rounded(statistics.median(predicted)),
            "of_predicted": machine.rounded(statistics.median(s / p for s, p in zip(speeds, predicted)))}
-    for name in ("bytes_per_token", "flops_per_token", "read_fraction", "int8_fraction", "barriers_per_layer", "barrier_fraction"):
+    for name in ("bytes_per_token", "flops_per_token", "float_flops_per_token", "read_fraction", "int8_fraction", "f32_fraction",
+                 "barriers_per_layer", "barrier_fraction"):
         row[name] = machine.rounded(statistics.median(run[name] for run in runs))
     for part in runs[0]["parts"]:
         row[part] = machine.rounded(statistics.median(run["parts"][part] for run in runs))

@@ -122,7 +122,7 @@ class Peer:
 class Ours:
     def __init__(self, args: argparse.Namespace, path: pathlib.Path, recipe: str) -> None:
         self.args, self.path, self.name = args, path, f"moesaic {recipe}"
-        self.fractions: dict[tuple[str, int], list[tuple[float, float]]] = {}
+        self.fractions: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
         self.roofs: list[float] = []
 
     def runs(self, threads: int, decode: int, batches: str) -> dict[tuple[str, int], float]:
@@ -134,7 +134,7 @@ class Ours:
         for run in (report["prompt"], *report["decode"]):
             work = f"decode {run['batch']}" if "batch" in run else "prompt"
             out[work, threads] = run["tok_s"]["median"]
-            self.fractions.setdefault((work, threads), []).append((run["read_fraction"], run["int8_fraction"]))
+            self.fractions.setdefault((work, threads), []).append((run["read_fraction"], run["int8_fraction"], run["f32_fraction"]))
         return out
 
     def measure(self) -> dict[tuple[str, int], float]:
@@ -149,8 +149,8 @@ class Ours:
         return ""
 
     def fraction(self, key: tuple[str, int]) -> dict[str, float]:
-        read, int8 = zip(*self.fractions[key])
-        return {"of_read_roof": machine.rounded(statistics.median(read)), "of_int8_peak": machine.rounded(statistics.median(int8))}
+        names = ("of_read_roof", "of_int8_peak", "of_f32_peak")
+        return {name: machine.rounded(statistics.median(values)) for name, values in zip(names, zip(*self.fractions[key]))}
 
 
 def contestants(args: argparse.Namespace, shape: str, layers: str) -> tuple[list, dict[str, float]]:

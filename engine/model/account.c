@@ -19,6 +19,7 @@ static void work_add(struct step_work *work, const struct weight *weight, uint64
     struct weight_flops flops = weight_flops(weight);
     work->flops_nominal += tokens * flops.nominal;
     work->flops_executed += tokens * flops.executed;
+    work->flops_float += weight->layout == LAYOUT_ROWS ? tokens * flops.executed : 0;
     work->flops_skipped += tokens * flops.skipped;
     *(remote ? &work->bytes_remote : &work->bytes_local) += weight->bytes;
 }
@@ -89,6 +90,7 @@ static void account_attention(const struct forward *f, uint32_t layer, struct st
         positions(cache->tokens, f->items[i].count, config->layer[layer].window, &sum, &distinct);
         work->flops_nominal += sum * 4 * config->heads * config->head_dim;
         work->flops_executed += sum * 4 * config->heads * config->head_dim;
+        work->flops_float += sum * 4 * config->heads * config->head_dim;
         work->bytes_local += distinct * 2 * config->kv_heads * kv_row_bytes(cache->shape.type, config->head_dim);
     }
 }
@@ -113,6 +115,7 @@ static void account_layers(struct forward *f, struct step_work *total) {
             account_cell(&f->done[(size_t)layer * (1 + f->nodes) + cell], &work[cell]);
         total->flops_nominal += work->flops_nominal;
         total->flops_executed += work->flops_executed;
+        total->flops_float += work->flops_float;
         total->flops_skipped += work->flops_skipped;
         total->bytes_local += work->bytes_local;
         total->bytes_remote += work->bytes_remote;
@@ -127,6 +130,7 @@ static void account_ends(const struct forward *f, struct step_work *total) {
     total->bytes_local += f->logits_rows ? weights->head.bytes : 0;
     total->flops_nominal += f->rows * flops.nominal;
     total->flops_executed += f->logits_rows * flops.executed;
+    total->flops_float += weights->head.layout == LAYOUT_ROWS ? f->logits_rows * flops.executed : 0;
     total->flops_skipped += f->logits_rows * flops.skipped;
 }
 
@@ -147,6 +151,7 @@ void account_step(struct forward *f, uint64_t start_ns, uint64_t barrier_ns_befo
     counter_add(&counters->generated_tokens, generated);
     counter_add(&counters->flops_nominal, total.flops_nominal);
     counter_add(&counters->flops_executed, total.flops_executed);
+    counter_add(&counters->flops_float, total.flops_float);
     counter_add(&counters->flops_skipped, total.flops_skipped);
     counter_add(&counters->bytes_local, total.bytes_local);
     counter_add(&counters->bytes_remote, total.bytes_remote);

@@ -62,7 +62,8 @@ struct layer_forms {
 
 /* Work of a layer, or of one node in it; see struct work_counters. */
 struct step_work {
-    uint64_t flops_nominal, flops_executed, flops_skipped, bytes_local, bytes_remote, distinct_experts, barrier_ns;
+    uint64_t flops_nominal, flops_executed, flops_float, flops_skipped;
+    uint64_t bytes_local, bytes_remote, distinct_experts, barrier_ns;
 };
 
 /* Inverse norms of a row's q and k. */

@@ -34,8 +34,9 @@ struct bench {
     int32_t *first, *next;          /* [max_batch]: the prompt's continuation, and the one at hand */
     uint8_t *roof;                  /* [threads, roof_bytes] */
     size_t roof_bytes;
-    unsigned streams;               /* that each thread reads it in */
-    struct roof_share *share;       /* [threads] */
+    unsigned streams;         /* that each thread reads it in */
+    struct roof_share *share; /* [threads] */
+    uint64_t (*multiply)(uint64_t rounds);
     _Atomic uint64_t operations, sink;
     moesaic_bench_result *result;
     uint64_t done, total;
@@ -84,13 +85,13 @@ static void touch_body(struct team *team, unsigned thread, void *argument) {
     memset(b->roof + thread * b->roof_bytes, (int)thread + 1, b->roof_bytes);
 }
 
-static void int8_body(struct team *team, unsigned thread, void *argument) {
+static void multiply_body(struct team *team, unsigned thread, void *argument) {
     struct bench *b = argument;
     struct roof_piece piece = {0};
     uint64_t operations = 0;
     (void)team;
     while (piece_take(b, thread, ROOF_PIECES, &piece))
-        operations += roof_int8(ROOF_ROUNDS);
+        operations += b->multiply(ROOF_ROUNDS);
     atomic_fetch_add(&b->operations, operations);
 }
 
@@ -115,9 +116,10 @@ static double read_roof(struct bench *b) {
     return best;
 }
 
-static double int8_roof(struct bench *b) {
+static double multiply_roof(struct bench *b, uint64_t (*multiply)(uint64_t rounds)) {
+    b->multiply = multiply;
     atomic_store(&b->operations, 0);
-    double seconds = roof_seconds(b, int8_body);
+    double seconds = roof_seconds(b, multiply_body);
     return (double)atomic_load(&b->operations) / seconds;
 }
 
@@ -148,7 +150,7 @@ static void work_record(struct bench *b, uint32_t index, int sign) {
 /* What a measurement used up of the counters. */
 struct used {
     double seconds;
-    uint64_t tokens, bytes, flops, steps, barrier_ns, step_ns;
+    uint64_t tokens, bytes, flops, flops_float, steps, barrier_ns, step_ns;
     struct forward_times times;
 };
 
@@ -157,6 +159,7 @@ static struct used used_now(const struct bench *b) {
     struct used used = {.tokens = c->tokens,
                         .bytes = c->bytes_local + c->bytes_remote,
                         .flops = c->flops_executed,
+                        .flops_float = c->flops_float,
                         .steps = c->steps,
                         .barrier_ns = c->barrier_ns,
                         .step_ns = c->step_ns};
@@ -171,6 +174,7 @@ static struct used used_since(const struct bench *b, struct used before, uint64_
                         .tokens = now.tokens - before.tokens,
                         .bytes = now.bytes - before.bytes,
                         .flops = now.flops - before.flops,
+                        .flops_float = now.flops_float - before.flops_float,
                         .steps = now.steps - before.steps,
                         .barrier_ns = now.barrier_ns - before.barrier_ns,
                         .step_ns = now.step_ns - before.step_ns,
@@ -185,6 +189,7 @@ static void used_add(struct used *sum, const struct used *u) {
     sum->tokens += u->tokens;
     sum->bytes += u->bytes;
     sum->flops += u->flops;
+    sum->flops_float += u->flops_float;
     sum->steps += u->steps;
     sum->barrier_ns += u->barrier_ns;
     sum->step_ns += u->step_ns;
@@ -271,25 +276,33 @@ static void spread_add(moesaic_bench_spread *spread, double value) {
     spread->high = sorted[spread->count - 1];
 }
 
+/* What the machine reached beside a run: bytes, and operations of each kind, a second. */
+struct roofs {
+    double read, int8, f32;
+};
+
 /* Of the counted repetitions of one run. */
 struct record {
-    moesaic_bench_spread read_fraction, int8_fraction;
+    moesaic_bench_spread read_fraction, int8_fraction, f32_fraction;
     struct used all;
 };
 
 _Static_assert((int)MOESAIC_BENCH_PARTS == (int)FORWARD_PARTS, "the parts of a step, in the same order");
 
 static void run_record(struct bench *b, moesaic_bench_run *run, struct record *record, const struct used *u,
-                       double read, double int8) {
+                       const struct roofs *roofs) {
     struct used *all = &record->all;
     used_add(all, u);
     spread_add(&run->tokens_per_second, (double)u->tokens / u->seconds);
-    spread_add(&record->read_fraction, (double)u->bytes / u->seconds / read);
-    spread_add(&record->int8_fraction, (double)u->flops / u->seconds / int8);
+    spread_add(&record->read_fraction, (double)u->bytes / u->seconds / roofs->read);
+    spread_add(&record->int8_fraction, (double)(u->flops - u->flops_float) / u->seconds / roofs->int8);
+    spread_add(&record->f32_fraction, (double)u->flops_float / u->seconds / roofs->f32);
     run->read_fraction = record->read_fraction.median;
     run->int8_fraction = record->int8_fraction.median;
+    run->f32_fraction = record->f32_fraction.median;
     run->bytes_per_token = (double)all->bytes / (double)all->tokens;
     run->flops_per_token = (double)all->flops / (double)all->tokens;
+    run->float_flops_per_token = (double)all->flops_float / (double)all->tokens;
     double layer_steps = (double)all->steps * model_config(b->model)->layers;
     run->barrier_us_per_layer = (double)all->barrier_ns / 1000 / layer_steps;
     run->barrier_fraction = all->step_ns ? (double)all->barrier_ns / (double)all->step_ns : 0;
@@ -302,20 +315,23 @@ static void run_record(struct bench *b, moesaic_bench_run *run, struct record *r
  * just been evaluated. */
 static moesaic_status repeat(struct bench *b, struct record *records, bool counted, moesaic_error *error) {
     moesaic_status status = MOESAIC_OK;
-    double int8 = int8_roof(b), before = read_roof(b), sum = before;
+    struct roofs roofs = {.int8 = multiply_roof(b, roof_int8), .f32 = multiply_roof(b, roof_f32)};
+    double before = read_roof(b), sum = before;
     for (uint32_t i = counted ? 0 : 1; !status && i < b->result->runs; i++) {
         struct used used;
         status = run_once(b, i, counted, &used, error);
         double after = read_roof(b);
+        roofs.read = (before + after) / 2;
         if (!status && counted)
-            run_record(b, &b->result->run[i], &records[i], &used, (before + after) / 2, int8);
+            run_record(b, &b->result->run[i], &records[i], &used, &roofs);
         sum += before = after;
         if (!status && b->options.progress && b->options.progress(b->options.user, ++b->done, b->total))
             status = status_set(error, MOESAIC_E_CANCELLED, "bench: cancelled");
     }
     if (counted) {
         spread_add(&b->result->read_bytes_per_second, sum / (b->result->runs + 1));
-        spread_add(&b->result->int8_ops_per_second, int8);
+        spread_add(&b->result->int8_ops_per_second, roofs.int8);
+        spread_add(&b->result->f32_flops_per_second, roofs.f32);
     }
     return status;
 }

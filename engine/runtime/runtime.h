@@ -271,6 +271,7 @@ static inline void team_share(size_t count, size_t unit, unsigned thread, unsign
 struct counters {
     _Atomic uint64_t steps, tokens, prompt_tokens, generated_tokens;
     _Atomic uint64_t flops_nominal, flops_executed, flops_skipped;
+    _Atomic uint64_t flops_float; /* of those executed: attention's and those of matrices in floats */
     _Atomic uint64_t bytes_local, bytes_remote; /* weights and KV read by the steps, per the placement plan */
     _Atomic uint64_t step_ns, barrier_ns;
 };

@@ -56,8 +56,11 @@ typedef struct moesaic_bench_run {
     moesaic_bench_spread tokens_per_second;
     double bytes_per_token;        /* of weights and KV read, counted by the steps */
     double flops_per_token;        /* executed */
+    double float_flops_per_token;  /* of these: attention's and those of matrices in floats, the router's for one */
     double read_fraction;          /* of the measured read bandwidth: median of the pairs measured next to each other */
-    double int8_fraction;          /* of the measured INT8 peak, likewise */
+    double int8_fraction;          /* of its operations in INT8 of the measured INT8 peak, likewise, */
+    double f32_fraction;           /* and of those in floats of the F32 peak: the sum is the share of the time that all
+                                      multiplications would take at the peaks */
     double barrier_us_per_layer;   /* that thread 0 spends waiting, a layer and step */
     double barrier_fraction;       /* of the step */
     double barriers_per_layer;     /* those at the ends of the step counted in */
@@ -69,6 +72,7 @@ typedef struct moesaic_bench_result {
     uint32_t threads;
     moesaic_bench_spread read_bytes_per_second; /* of a plain read loop in as many streams as read fastest */
     moesaic_bench_spread int8_ops_per_second;   /* of a register-only dot-product loop; 2 a multiply-add */
+    moesaic_bench_spread f32_flops_per_second;  /* of a register-only loop of multiply-adds, likewise */
     uint32_t runs;
     moesaic_bench_run run[1 + MOESAIC_BENCH_BATCHES_MAX]; /* the prompt first */
     uint32_t layers, nodes;        /* nodes: of the placement plan carried out, 0 without */

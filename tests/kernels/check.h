@@ -41,7 +41,7 @@ check_fn check_unpack;
 check_fn check_few;
 check_fn check_many;
 check_fn check_roof_read;
-check_fn check_roof_int8;
+check_fn check_roof_peak;
 
 /* What was checked of one ISA. */
 struct check_outcome {

@@ -18,7 +18,8 @@ static const struct {
     {"few_", check_few},
     {"many", check_many},
     {"roof_read", check_roof_read},
-    {"roof_int8", check_roof_int8},
+    {"roof_int8", check_roof_peak},
+    {"roof_f32", check_roof_peak},
 };
 
 static check_fn *check_of(const char *slot) {

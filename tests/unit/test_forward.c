@@ -373,6 +373,7 @@ Test(forward, counters_by_hand) {
     cr_assert_eq(engine.counters.prompt_tokens, 11);
     cr_assert_eq(engine.counters.flops_nominal, 11 * token + seen * 3 * 4 * 128);
     cr_assert_eq(engine.counters.flops_executed, 11 * (token - 2 * 944 * 128) + seen * 3 * 4 * 128);
+    cr_assert_eq(engine.counters.flops_float, engine.counters.flops_executed);
     uint64_t before = engine.counters.bytes_local, nominal = engine.counters.flops_nominal;
     item = (struct forward_item){
         .context = context, .ids = ids + 11, .count = 1, .generated = true, .want = FORWARD_LAST_LOGITS};

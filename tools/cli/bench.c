@@ -36,9 +36,10 @@ static json_t *parts_json(const moesaic_bench_run *r) {
 static json_t *run_json(const moesaic_bench_result *result, uint32_t index) {
     const moesaic_bench_run *r = &result->run[index];
     const moesaic_work *work = result->work + (size_t)index * result->layers * (1 + result->nodes);
-    return json_pack("{s:o,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o,s:o}", "tok_s", spread_json(&r->tokens_per_second),
-                     "bytes_per_token", r->bytes_per_token, "flops_per_token", r->flops_per_token, "read_fraction",
-                     r->read_fraction, "int8_fraction", r->int8_fraction, "barrier_us_per_layer",
+    return json_pack("{s:o,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o,s:o}", "tok_s", spread_json(&r->tokens_per_second),
+                     "bytes_per_token", r->bytes_per_token, "flops_per_token", r->flops_per_token,
+                     "float_flops_per_token", r->float_flops_per_token, "read_fraction", r->read_fraction,
+                     "int8_fraction", r->int8_fraction, "f32_fraction", r->f32_fraction, "barrier_us_per_layer",
                      r->barrier_us_per_layer, "barrier_fraction", r->barrier_fraction, "barriers_per_layer",
                      r->barriers_per_layer, "parts", parts_json(r), "layers",
                      cli_work_json(work, result->layers, result->nodes));
@@ -51,10 +52,10 @@ static int print_json(const moesaic_bench_result *r) {
         cli_json_set(&run, "batch", json_integer(r->run[i].batch));
         cli_json_add(&decodes, run);
     }
-    return cli_json_print(json_pack("{s:s,s:i,s:o,s:o,s:o,s:o}", "schema", "moesaic.bench/1", "threads",
-                                    (int)r->threads, "read_bytes_s", spread_json(&r->read_bytes_per_second),
-                                    "int8_ops_s", spread_json(&r->int8_ops_per_second), "prompt", run_json(r, 0),
-                                    "decode", decodes));
+    return cli_json_print(json_pack(
+        "{s:s,s:i,s:o,s:o,s:o,s:o,s:o}", "schema", "moesaic.bench/1", "threads", (int)r->threads, "read_bytes_s",
+        spread_json(&r->read_bytes_per_second), "int8_ops_s", spread_json(&r->int8_ops_per_second), "f32_flops_s",
+        spread_json(&r->f32_flops_per_second), "prompt", run_json(r, 0), "decode", decodes));
 }
 
 static const char *run_name(const moesaic_bench_run *r, char ret_name[32]) {
@@ -66,10 +67,10 @@ static const char *run_name(const moesaic_bench_run *r, char ret_name[32]) {
 
 static void print_run(const moesaic_bench_run *r) {
     char name[32], bytes[32], flops[32];
-    printf("%-10s %9.1f  %8.1f to %-8.1f %12s %10s  %5.1f %%  %5.1f %%  %7.2f us\n", run_name(r, name),
+    printf("%-10s %9.1f  %8.1f to %-8.1f %12s %10s  %5.1f %%  %5.1f %%  %5.1f %%  %7.2f us\n", run_name(r, name),
            r->tokens_per_second.median, r->tokens_per_second.low, r->tokens_per_second.high,
            cli_bytes(r->bytes_per_token, bytes), cli_count(r->flops_per_token, flops), 100 * r->read_fraction,
-           100 * r->int8_fraction, r->barrier_us_per_layer);
+           100 * r->int8_fraction, 100 * r->f32_fraction, r->barrier_us_per_layer);
 }
 
 /* The parts of every run, one run a line. */
@@ -91,10 +92,12 @@ static void print_parts(const moesaic_bench_result *r) {
 }
 
 static int print_text(const moesaic_bench_result *r) {
-    printf("%u threads; reads %.1f GB/s (%.1f to %.1f), multiplies %.0f INT8 GOPS\n\n", r->threads,
+    printf("%u threads; reads %.1f GB/s (%.1f to %.1f), multiplies %.0f INT8 GOPS, %.0f F32 GFLOPS\n\n", r->threads,
            r->read_bytes_per_second.median / 1e9, r->read_bytes_per_second.low / 1e9,
-           r->read_bytes_per_second.high / 1e9, r->int8_ops_per_second.median / 1e9);
-    puts("            tokens/s  spread               bytes/token  FLOPs/token of reads of INT8  barriers/layer");
+           r->read_bytes_per_second.high / 1e9, r->int8_ops_per_second.median / 1e9,
+           r->f32_flops_per_second.median / 1e9);
+    puts(
+        "            tokens/s  spread               bytes/token  FLOPs/token of reads of INT8  of F32  barriers/layer");
     for (uint32_t i = 0; i < r->runs; i++)
         print_run(&r->run[i]);
     print_parts(r);

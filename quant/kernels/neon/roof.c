@@ -44,3 +44,21 @@ uint64_t roof_int8_neon(uint64_t rounds) {
         __asm__ volatile("" : : "w"(acc[c]));
     return rounds * CHAINS * 8 * 2;
 }
+
+INLINE float32x4_t multiply_add(float32x4_t acc, float32x4_t a, float32x4_t b) {
+    __asm__("fmla %0.4s, %1.4s, %2.4s" : "+w"(acc) : "w"(a), "w"(b));
+    return acc;
+}
+
+/* Multiply-adds of floats, in more chains than their latency covers. */
+uint64_t roof_f32_neon(uint64_t rounds) {
+    enum { CHAINS = 16 };
+    float32x4_t acc[CHAINS], a = vdupq_n_f32(3), b = vdupq_n_f32(0.5f);
+    for (int c = 0; c < CHAINS; c++)
+        acc[c] = a;
+    for (uint64_t i = 0; i < rounds; i++)
+        _Pragma("GCC unroll 16") for (int c = 0; c < CHAINS; c++) acc[c] = multiply_add(acc[c], a, b);
+    for (int c = 0; c < CHAINS; c++)
+        __asm__ volatile("" : : "w"(acc[c]));
+    return rounds * CHAINS * 4 * 2;
+}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* C reference of the two roofs: reading memory, and INT8 multiply-adds without any memory. */
+/* C reference of the roofs: reading memory, and multiply-adds of INT8 and of floats without any memory. */
+#include <math.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -25,6 +26,17 @@ uint64_t roof_int8_ref(uint64_t rounds) {
         __asm__ volatile("" : "+r"(a), "+r"(b));
     }
     volatile int32_t sink = sums[0] ^ sums[1] ^ sums[2] ^ sums[3] ^ sums[4] ^ sums[5] ^ sums[6] ^ sums[7];
+    (void)sink;
+    return rounds * 8 * 2;
+}
+
+uint64_t roof_f32_ref(uint64_t rounds) {
+    volatile float value = 0.5f;
+    float a = value, b = value, sums[8] = {0};
+    for (uint64_t i = 0; i < rounds; i++)
+        for (unsigned s = 0; s < 8; s++)
+            sums[s] = fmaf(a, b, sums[s]);
+    volatile float sink = sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
     (void)sink;
     return rounds * 8 * 2;
 }

@@ -7,7 +7,7 @@ import json, sys
 
 layers, bench = int(sys.argv[1]), json.load(open("bench.json"))
 print(sorted(bench))
-for spread in (bench["read_bytes_s"], bench["int8_ops_s"]):
+for spread in (bench["read_bytes_s"], bench["int8_ops_s"], bench["f32_flops_s"]):
     values = sorted(spread["values"])
     print(len(values), [spread["low"], spread["median"], spread["high"]] == values)
 for run in (bench["prompt"], *bench["decode"]):
