@@ -16,23 +16,30 @@ INLINE uint64_t load_u64(const uint8_t *at) {
     return value;
 }
 
-/* `codes` to where the mask at `mask` has its bits, the zero code elsewhere. */
-INLINE __m512i expand_half(const uint8_t *mask, __m512i codes, unsigned half) {
-    return _mm512_mask_expand_epi8(_mm512_set1_epi8((char)(half ? 0x80 : 8)), _cvtu64_mask64(load_u64(mask)), codes);
+/* A mask in its register from its load on: gcc would load it a second time to count it. */
+INLINE __mmask64 load_mask(const uint8_t *at) {
+    __mmask64 mask = _cvtu64_mask64(load_u64(at));
+    __asm__("" : "+Yk"(mask));
+    return mask;
+}
+INLINE size_t mask_count(uint64_t mask) { return (size_t)__builtin_popcountll(mask); }
+
+/* `codes` to where the mask has its bits, the zero code elsewhere. */
+INLINE __m512i expand_half(__mmask64 mask, __m512i codes, unsigned half) {
+    return _mm512_mask_expand_epi8(_mm512_set1_epi8((char)(half ? 0x80 : 8)), mask, codes);
 }
 
 /* Bitmask format: a quad of the first or second half of a group from its mask and its nibbles on; 64 bytes are read,
  * whatever the mask says. */
-INLINE __m512i expand_masked(const uint8_t *mask, const uint8_t *nibbles, unsigned half) {
+INLINE __m512i expand_masked(__mmask64 mask, const uint8_t *nibbles, unsigned half) {
     return expand_half(mask, _mm512_and_si512(load_line(nibbles), _mm512_set1_epi8((char)(half ? 0xf0 : 15))), half);
 }
-INLINE size_t masked_count(const uint8_t *mask) { return (size_t)__builtin_popcountll(load_u64(mask)); }
 
 /* 4:8: octet o (0..3) of a block; rows 0-7 (half 0) or 8-15 in 64-bit lanes of 8 k. */
 INLINE __m512i expand_48(const uint8_t *block, unsigned octet, unsigned half) {
     __m256i values = _mm256_loadu_si256((const __m256i *)(const void *)(block + PANEL_LINE + octet * 32));
     values = _mm256_and_si256(values, _mm256_set1_epi8((char)(half ? 0xf0 : 15)));
-    return expand_half(block + octet * 16 + half * 8, _mm512_zextsi256_si512(values), half);
+    return expand_half(_cvtu64_mask64(load_u64(block + octet * 16 + half * 8)), _mm512_zextsi256_si512(values), half);
 }
 
 #endif

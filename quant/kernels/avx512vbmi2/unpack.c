@@ -9,12 +9,11 @@ const uint8_t *unpack_int4_mask_avx512vbmi2(const uint8_t *codes, uint32_t quads
     const uint8_t *low = codes + (size_t)quads * 8, *high = low;
     const size_t half = quads / 2;
     for (size_t quad = 0; quad < half; quad++) {
-        const uint8_t *mask = codes + quad * 8;
-        _mm512_store_si512(lines + quad * PANEL_LINE, expand_masked(mask, low, 0));
-        low += masked_count(mask);
-        mask += half * 8;
-        _mm512_store_si512(lines + (quad + half) * PANEL_LINE, lowered(expand_masked(mask, high, 1)));
-        high += masked_count(mask);
+        __mmask64 first = load_mask(codes + quad * 8), second = load_mask(codes + (quad + half) * 8);
+        _mm512_store_si512(lines + quad * PANEL_LINE, expand_masked(first, low, 0));
+        _mm512_store_si512(lines + (quad + half) * PANEL_LINE, lowered(expand_masked(second, high, 1)));
+        low += mask_count(first);
+        high += mask_count(second);
     }
     return low > high ? low : high;
 }
