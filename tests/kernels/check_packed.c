@@ -24,6 +24,7 @@ struct packed_case {
     uint32_t group;
     size_t rows, cols, tokens, row_begin, row_end, out_stride;
     bool gather, extreme; /* extreme: only the smallest and largest codes and activations */
+    bool sparse;          /* bitmask format: a quarter kept, not half */
     bool damaged;         /* any bytes where codes, masks and scales are, as from a file that lies */
 };
 
@@ -36,7 +37,10 @@ static struct packed_case random_case(struct check_random *random, number_format
                             .tokens = 1 + step % 17,
                             .gather = step % 4 < 2,
                             .extreme = step % 7 == 0,
+                            .sparse = step % 4 > 1,
                             .damaged = step % 5 == 4};
+    if (step % 8 > 5) /* one token has kernels of its own */
+        c.tokens = 1;
     if (step % 23 == 22)
         c.tokens = 90 + check_random_below(random, 60);
     if (step % 29 == 28) { /* longer than any chunk of k */
@@ -55,7 +59,7 @@ static void fill_mask(struct check_random *random, const struct packed_case *c, 
     unsigned part = c->format == FORMAT_INT4_24 ? 4 : 8;
     if (c->format == FORMAT_INT4_MASK) {
         for (size_t k = 0; k < c->cols; k++)
-            row[k] = check_random_below(random, c->rows) <= r;
+            row[k] = check_random_below(random, c->sparse ? 2 * c->rows : c->rows) <= r;
         return;
     }
     for (size_t begin = 0; begin < c->cols; begin += part) {

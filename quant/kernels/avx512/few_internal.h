@@ -179,7 +179,7 @@ INLINE void few_block_mask(size_t group, int panels, int tokens, struct few_stre
             const __mmask64 mask = load_mask(from);
             __m512i w = expand_masked(mask, *nibbles, half);
             /* Loads of nibbles cross lines and leave little time for others; with four tokens products take longer. */
-            *nibbles += mask_count(tokens < FEW_TOKENS ? _cvtmask64_u64(mask) : load_u64(from));
+            *nibbles += tokens < FEW_TOKENS ? mask_count(mask) : mask_count_at(from);
             _Pragma("GCC unroll 4") for (int t = 0; t < tokens; t++) sums[p][t][half] =
                 dot_register(sums[p][t][half], w, spread[t]);
         }

@@ -22,7 +22,14 @@ INLINE __mmask64 load_mask(const uint8_t *at) {
     __asm__("" : "+Yk"(mask));
     return mask;
 }
-INLINE size_t mask_count(uint64_t mask) { return (size_t)__builtin_popcountll(mask); }
+INLINE size_t mask_count(__mmask64 mask) { return (size_t)__builtin_popcountll(_cvtmask64_u64(mask)); }
+/* The same from memory; gcc would clear the register before, for CPUs older than VBMI2. */
+INLINE size_t mask_count_at(const uint8_t *at) {
+    typedef uint64_t unaligned __attribute__((aligned(1), may_alias));
+    size_t count;
+    __asm__("popcnt %1, %0" : "=r"(count) : "m"(*(const unaligned *)(const void *)at) : "cc");
+    return count;
+}
 
 /* `codes` to where the mask has its bits, the zero code elsewhere. */
 INLINE __m512i expand_half(__mmask64 mask, __m512i codes, unsigned half) {
@@ -33,6 +40,16 @@ INLINE __m512i expand_half(__mmask64 mask, __m512i codes, unsigned half) {
  * whatever the mask says. */
 INLINE __m512i expand_masked(__mmask64 mask, const uint8_t *nibbles, unsigned half) {
     return expand_half(mask, _mm512_and_si512(load_line(nibbles), _mm512_set1_epi8((char)(half ? 0xf0 : 15))), half);
+}
+
+/* The same of a mask that keeps 32 at most, from 32 bytes. */
+INLINE __m512i expand_sparse(__mmask64 mask, const uint8_t *nibbles, unsigned half) {
+    typedef __m256i unaligned __attribute__((aligned(1), may_alias));
+    __m512i codes;
+    __asm__("vpandd %2, %t1, %t0" /* gcc would clear the upper half once more */
+            : "=v"(codes)
+            : "v"(_mm512_set1_epi8((char)(half ? 0xf0 : 15))), "m"(*(const unaligned *)(const void *)nibbles));
+    return expand_half(mask, codes, half);
 }
 
 /* 4:8: octet o (0..3) of a block; rows 0-7 (half 0) or 8-15 in 64-bit lanes of 8 k. */
