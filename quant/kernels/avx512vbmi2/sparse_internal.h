@@ -48,7 +48,7 @@ INLINE size_t sparse_group(bool sparse, size_t group, const uint8_t *const *code
             __m512i w =
                 sparse ? expand_sparse(mask, nibbles[p][half], half) : expand_masked(mask, nibbles[p][half], half);
             /* At once: gcc would put these off till the end of the group, which the next one waits for. */
-            __asm__("add %2, %0\n\tor %2, %1" : "+r"(nibbles[p][half]), "+r"(counts) : "r"(count) : "cc");
+            __asm__("add %2, %0\n\tor %2, %1" : "+&r"(nibbles[p][half]), "+r"(counts) : "r"(count) : "cc");
             ret_sums[p][half] = dot_register(ret_sums[p][half], w, spread);
         }
     }
