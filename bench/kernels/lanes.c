@@ -12,6 +12,7 @@
 #include "router_internal.h"
 
 enum { ROW = 2048, HEAD_DIM = 128, EXPERTS = 128, EXPERTS_CHOSEN = 8, REPEATS_MAX = 101 };
+enum { BLOCK_SCORES = ATTENTION_TILE_ROWS * KV_BLOCK_TOKENS };
 enum { BATCH = 32, BATCHES_MAX = 1024 }; /* calls by which the clock is read */
 
 struct set {
@@ -39,7 +40,9 @@ struct arena {
     float near[EXPERTS_CHOSEN * ROW], row[ROW], out[ROW];
     float query[ATTENTION_TILE_ROWS * HEAD_DIM], score[ATTENTION_TILE_ROWS * KV_BLOCK_TOKENS];
     int8_t codes[ROW];
-    size_t queries; /* rows of an attention tile */
+    size_t queries; /* rows of an attention tile: whole blocks */
+    size_t from[ATTENTION_TILE_ROWS], to[ATTENTION_TILE_ROWS];
+    float rescale[ATTENTION_TILE_ROWS];
     volatile float sink;
 };
 
@@ -87,23 +90,24 @@ static void run_quantize_row(struct arena *a, const uint8_t *at) {
         a->sink = a->set->model->quantize(a->near + head * HEAD_DIM, HEAD_DIM, a->codes);
 }
 static void run_softmax(struct arena *a, const uint8_t *at) {
-    static const size_t from[2] = {0}, to[2] = {KV_BLOCK_TOKENS, KV_BLOCK_TOKENS};
-    float max[2] = {0}, sum[2] = {0}, rescale[2];
+    float max[ATTENTION_TILE_ROWS] = {0}, sum[ATTENTION_TILE_ROWS] = {0}, rescale[ATTENTION_TILE_ROWS];
     (void)at;
-    memcpy(a->score, a->row, 2 * KV_BLOCK_TOKENS * sizeof(float));
-    a->set->model->softmax(a->score, 2, from, to, max, sum, rescale);
-    a->sink = sum[0] + sum[1];
+    memcpy(a->score, a->row, sizeof a->score);
+    a->set->model->softmax(a->score, ATTENTION_TILE_ROWS, a->from, a->to, max, sum, rescale);
+    a->sink = sum[0] + sum[ATTENTION_TILE_ROWS - 1];
 }
 /* Far runs of keys or values lie one behind the other. */
 static size_t run_bytes(const struct arena *a) {
     return kv_row_bytes(a->type, HEAD_DIM) * KV_BLOCK_TOKENS;
 }
 static void run_scores(struct arena *a, const uint8_t *at) {
-    a->set->model->scores[a->type](a->query, HEAD_DIM, a->queries, at, at + run_bytes(a), HEAD_DIM, 0,
-                                   KV_BLOCK_TOKENS / 16, 0.1f, a->score);
+    struct kv_ahead next = kv_ahead_of(at + run_bytes(a), run_bytes(a), a->queries);
+    a->set->model->scores[a->type](a->query, HEAD_DIM, a->queries, at, next, HEAD_DIM, 0, KV_BLOCK_TOKENS / 16, 0.1f,
+                                   a->score);
 }
 static void run_values(struct arena *a, const uint8_t *at) {
-    a->set->model->values[a->type](a->score, a->queries, at, at + run_bytes(a), 0, KV_BLOCK_TOKENS, HEAD_DIM, a->query,
+    struct kv_ahead next = kv_ahead_of(at + run_bytes(a), run_bytes(a), a->queries);
+    a->set->model->values[a->type](a->score, a->queries, at, next, a->from, a->to, HEAD_DIM, a->rescale, a->query,
                                    HEAD_DIM);
 }
 
@@ -118,7 +122,7 @@ static const struct bench_case near_cases[] = {
     {"model.scale_gain", run_scale_gain, 12 * ROW, 2 * ROW},
     {"model.rotate", run_rotate, 12 * HEAD_DIM, 3 * HEAD_DIM},
     {"model.quantize", run_quantize_row, 5 * ROW, 3 * ROW},
-    {"model.softmax", run_softmax, 16 * KV_BLOCK_TOKENS, 44 * KV_BLOCK_TOKENS},
+    {"model.softmax", run_softmax, 8 * BLOCK_SCORES, 22 * BLOCK_SCORES},
     {"experts.gated", run_gated, 12 * ROW, 24 * ROW},
     {"experts.gated_clamped", run_gated_clamped, 20 * ROW, 31 * ROW},
     {"experts.combine", run_combine, 4 * (EXPERTS_CHOSEN + 2) * ROW, 2 * EXPERTS_CHOSEN * ROW},
@@ -209,6 +213,10 @@ int bench_lanes(const char *slot, const char *isa, const uint8_t *far, size_t fa
         return 1;
     a->far = far;
     a->far_bytes = far_bytes;
+    for (size_t i = 0; i < ATTENTION_TILE_ROWS; i++) {
+        a->to[i] = KV_BLOCK_TOKENS;
+        a->rescale[i] = 1.0f;
+    }
     for (size_t i = 0; i < sizeof a->near / sizeof *a->near; i++)
         a->near[i] = a->row[i % ROW] = (float)(i % 255) * 0.01f - 1.0f;
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {

@@ -45,13 +45,13 @@ struct forward_row {
     uint32_t item, position;
 };
 
-/* Attention of one KV head of one item: the (query, head) rows [row_begin, row_end), query-major, over the segments
- * [segment_begin, segment_end). */
+/* Attention of neighbouring KV heads of one item, whose runs lie side by side: the (query, head) rows [row_begin,
+ * row_end), query-major, over the segments [segment_begin, segment_end). Several heads only of a single query. */
 struct attention_task {
-    uint32_t item, kv_head, first_row; /* first_row: of the item in the step */
+    uint32_t item, kv_head, kv_heads, first_row; /* first_row: of the item in the step */
     uint32_t row_begin, row_end, segment_begin, segment_end;
-    bool split;        /* leaves parts, which the last task of this item and head joins */
-    uint32_t segments; /* split: how many tasks share this item and head */
+    uint32_t splits;   /* above 1: how many tasks share these rows; each leaves parts, which the last one joins */
+    uint32_t segments; /* of the item */
     uint32_t part;     /* split: part of (row, segment) is part + row * segments + segment */
 };
 
@@ -87,6 +87,7 @@ struct forward_worker {
     int8_t *codes;                       /* [head width]: or INT8 */
     struct row_inverse *inverse;         /* narrow: [narrow_rows], of the rows of item `inverse_item` */
     uint32_t inverse_item;
+    const struct attention_task *fetched; /* task whose first keys and queries are asked for */
     size_t bad_row;                      /* first row of logits found not finite, or SIZE_MAX */
     struct forward_times times;          /* of this thread */
     uint64_t part_begin_ns;              /* since when its time is not yet in them */
@@ -204,6 +205,17 @@ void rope_angles(const float *inverse, float scale, size_t half, uint32_t positi
 
 /* Lists the step's attention tasks. Called by the stepping thread before the region. */
 void attention_plan(struct forward *f);
+/* What attends: of a task, its first keys asked for, unless w->fetched says that they were; then all of it. */
+void attention_fetch(const struct forward *f, const struct forward_worker *w, const struct attention_task *task,
+                     uint32_t layer);
+void attention_attend(struct forward *f, struct forward_worker *w, const struct attention_task *task, uint32_t layer,
+                      const struct layer_weights *weights);
+/* Query head `head` of row `row`, ready for scores, into out[head_dim]. */
+void attention_query(const struct forward *f, const struct forward_worker *w, const struct layer_weights *weights,
+                     size_t row, size_t head, float *out);
+static inline uint32_t cache_layer(const struct kv_cache *cache, uint32_t layer) {
+    return cache->shape.layers == 1 ? 0 : layer;
+}
 /* The three stages of attention; the caller meets between them. */
 void attention_project(struct forward *f, struct forward_worker *w, uint32_t layer,
                        const struct layer_weights *weights);

@@ -76,7 +76,7 @@ LANES_INLINE float lanes_largest(lanes v) {
     return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
 }
 /* Most rows of a register tile, and sums (rows times columns of lanes). */
-enum { LANES_TILE_ROWS = 4, LANES_TILE_SUMS = 16 };
+enum { LANES_TILE_ROWS = 6, LANES_TILE_SUMS = 24 };
 
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(LANES_SCALAR)
 

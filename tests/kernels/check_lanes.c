@@ -167,28 +167,44 @@ static struct guarded make_run(struct check_random *random, kv_type type, size_t
     return run;
 }
 
+/* What each row sees of a block, ascending: everything, a causal triangle, or a window that slides through it. */
+static void make_spans(struct check_random *random, size_t rows, size_t *from, size_t *to) {
+    size_t window = 1 + check_random_below(random, KV_BLOCK_TOKENS), last = check_random_below(random, KV_BLOCK_TOKENS);
+    bool whole = check_random_below(random, 3) == 0, causal = check_random_below(random, 2);
+    for (size_t r = 0; r < rows; r++) {
+        to[r] = whole ? KV_BLOCK_TOKENS : last + 1;
+        from[r] = whole || causal || last < window ? 0 : last - window + 1;
+        last += last + 1 < KV_BLOCK_TOKENS && check_random_below(random, 4);
+    }
+}
+
 static bool attention_case(const struct kernel_entry *label, const struct lanes_set *set, struct check_random *random,
                            kv_type type, bool scores) {
     size_t rows = 1 + check_random_below(random, ATTENTION_TILE_ROWS), dim = 1 + check_random_below(random, 144);
     size_t width = size_round_up(dim, 16), inputs = scores ? width : KV_BLOCK_TOKENS;
-    size_t outputs = scores ? KV_BLOCK_TOKENS : width, limit = scores ? 4 : KV_BLOCK_TOKENS;
-    size_t begin = check_random_below(random, limit), end = begin + 1 + check_random_below(random, limit - begin);
+    size_t outputs = scores ? KV_BLOCK_TOKENS : width, from[ATTENTION_TILE_ROWS], to[ATTENTION_TILE_ROWS];
+    size_t begin = check_random_below(random, 4), end = begin + 1 + check_random_below(random, 4 - begin);
+    make_spans(random, rows, from, to);
     struct guarded run = make_run(random, type, width), memory[3];
-    float *in = guarded_floats(&memory[0], rows * inputs), *out[2];
+    struct kv_ahead next = {run.data, check_random_below(random, kv_row_bytes(type, width) * KV_BLOCK_TOKENS)};
+    float *in = guarded_floats(&memory[0], rows * inputs), *out[2], rescale[ATTENTION_TILE_ROWS];
     for (size_t i = 0; i < rows * inputs; i++)
         in[i] = check_random_float(random);
+    for (size_t i = 0; i < rows; i++)
+        rescale[i] = check_random_below(random, 2) ? 1.0f : check_random_float(random);
     for (int i = 0; i < 2; i++) {
         out[i] = guarded_floats(&memory[1 + i], rows * outputs);
         for (size_t k = 0; k < rows * outputs; k++)
             out[i][k] = (float)(k % 31) - 15;
         const struct model_kernels *kernels = (i ? set : &plain)->model;
         if (scores)
-            kernels->scores[type](in, inputs, rows, run.data, run.data, dim, begin, end, 0.125f, out[i]);
+            kernels->scores[type](in, inputs, rows, run.data, next, dim, begin, end, 0.125f, out[i]);
         else
-            kernels->values[type](in, rows, run.data, run.data, begin, end, width, out[i], width);
+            kernels->values[type](in, rows, run.data, next, from, to, width, rescale, out[i], width);
     }
-    char what[80];
-    snprintf(what, sizeof what, "type %d, %zu rows of %zu, [%zu, %zu)", (int)type, rows, dim, begin, end);
+    char what[120];
+    snprintf(what, sizeof what, "type %d, %zu rows of %zu, vectors [%zu, %zu), first row [%zu, %zu)", (int)type, rows,
+             dim, begin, end, from[0], to[0]);
     bool same = check_floats(label, what, out[0], out[1], rows * outputs);
     guarded_free(&run);
     for (int i = 0; i < 3; i++)

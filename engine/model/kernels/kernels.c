@@ -107,24 +107,6 @@ LANES_INLINE lanes load_elements(kv_type type, const void *run, size_t at) {
                             : lanes_load_i8((const int8_t *)run + at);
 }
 
-/* The run that is read next. Each tile asks for as many of its bytes as it reads itself, in step with its own reading
- * and shared by the groups of rows that all read the same, so that memory and arithmetic both keep busy. */
-struct run_ahead {
-    const uint8_t *at;
-    size_t groups;
-};
-
-/* In one iteration of a tile that reads `bytes` in each. */
-LANES_INLINE void ahead_fetch(const struct run_ahead *ahead, size_t iteration, size_t bytes) {
-    const uint8_t *at = ahead->at + iteration * (bytes / ahead->groups);
-    for (size_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch(at + i);
-}
-
-LANES_INLINE void ahead_move(struct run_ahead *ahead, size_t iterations, size_t bytes) {
-    ahead->at += iterations * (bytes / ahead->groups);
-}
-
 /* Groups of rows that `rows` fall into, as even as can be. */
 static inline size_t row_groups(size_t rows) {
     return (rows + LANES_TILE_ROWS - 1) / LANES_TILE_ROWS;
@@ -133,10 +115,50 @@ static inline size_t group_rows(size_t left) {
     return (left + row_groups(left) - 1) / row_groups(left);
 }
 
+/* What is asked for while a run is read: the run itself from where the one before left it, then the beginning of the
+ * next. Each tile asks for as many bytes as it reads, in step with its reading and shared by the groups of rows that
+ * all read the same, so that memory and arithmetic both keep busy. */
+struct run_ahead {
+    uintptr_t at, own_end, next, next_end;
+    size_t groups;
+};
+
+static inline struct run_ahead run_ahead_of(const void *own, size_t own_bytes, struct kv_ahead next, size_t rows) {
+    uintptr_t own_end = (uintptr_t)own + own_bytes, from = (uintptr_t)own + next.bytes, to = (uintptr_t)next.run;
+    return (struct run_ahead){from < own_end ? from : own_end, own_end, to, to ? to + next.bytes : 0, row_groups(rows)};
+}
+
+/* In one iteration of a tile that reads `bytes` in each. */
+LANES_INLINE void ahead_fetch(const struct run_ahead *ahead, size_t iteration, size_t bytes) {
+    uintptr_t at = ahead->at + iteration * (bytes / ahead->groups);
+    if (at >= ahead->own_end) {
+        at = at - ahead->own_end + ahead->next;
+        if (at >= ahead->next_end)
+            return;
+    }
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const void *)(at + i));
+}
+
+LANES_INLINE void ahead_move(struct run_ahead *ahead, size_t iterations, size_t bytes) {
+    ahead->at += iterations * (bytes / ahead->groups);
+}
+
+/* What the tiles had no iterations for. */
+static inline void ahead_finish(const struct run_ahead *ahead) {
+    uintptr_t done = ahead->at > ahead->own_end ? ahead->at - ahead->own_end : 0;
+    for (uintptr_t at = ahead->next + done; at < ahead->next_end; at += 64)
+        __builtin_prefetch((const void *)at);
+}
+
 /* Calls tile(work, type, n) with n as a constant, 1 to LANES_TILE_ROWS. */
 #define EACH_TILE_ROWS(n, tile, work, type)                                                                            \
     do {                                                                                                               \
-        if (LANES_TILE_ROWS >= 4 && n == 4)                                                                            \
+        if (LANES_TILE_ROWS >= 6 && n == 6)                                                                            \
+            tile(work, type, 6);                                                                                       \
+        else if (LANES_TILE_ROWS >= 5 && n == 5)                                                                       \
+            tile(work, type, 5);                                                                                       \
+        else if (LANES_TILE_ROWS >= 4 && n == 4)                                                                       \
             tile(work, type, 4);                                                                                       \
         else if (LANES_TILE_ROWS >= 3 && n == 3)                                                                       \
             tile(work, type, 3);                                                                                       \
@@ -201,18 +223,20 @@ LANES_INLINE void scores_rows(struct scores_work *work, kv_type type, size_t row
 }
 
 #define SCORES(type, TYPE)                                                                                             \
-    static void scores_##type(const float *q, size_t q_stride, size_t rows, const void *keys, const void *next,        \
+    static void scores_##type(const float *q, size_t q_stride, size_t rows, const void *keys, struct kv_ahead next,    \
                               size_t head_dim, size_t col_begin, size_t col_end, float factor, float *s) {             \
+        size_t bytes = head_dim * KV_BLOCK_TOKENS * element_bytes(TYPE);                                               \
         struct scores_work work = {                                                                                    \
-            q, q_stride, head_dim, col_begin, col_end, keys, factor, s, {next, row_groups(rows)}};                     \
-        if (TYPE == KV_INT8)                                                                                           \
-            ahead_scales(next, (head_dim + LANES - 1) / LANES * LANES);                                                \
+            q, q_stride, head_dim, col_begin, col_end, keys, factor, s, run_ahead_of(keys, bytes, next, rows)};        \
+        if (TYPE == KV_INT8 && next.run)                                                                               \
+            ahead_scales(next.run, (head_dim + LANES - 1) / LANES * LANES);                                            \
         for (size_t row = 0, n; row < rows; row += n) {                                                                \
             n = group_rows(rows - row);                                                                                \
             EACH_TILE_ROWS(n, scores_rows, &work, TYPE);                                                               \
             work.q += n * q_stride;                                                                                    \
             work.s += n * KV_BLOCK_TOKENS;                                                                             \
         }                                                                                                              \
+        ahead_finish(&work.ahead);                                                                                     \
     }
 SCORES(f32, KV_F32)
 SCORES(f16, KV_F16)
@@ -266,23 +290,27 @@ static void softmax(float *s, size_t rows, const size_t *from, const size_t *to,
     }
 }
 
+/* One group of rows, or one of them. */
 struct values_work {
     const float *p;
     const void *values;
-    size_t begin, end, width;
+    size_t begin, end, width; /* tokens [begin, end) */
+    const float *factor; /* on the sums, before anything is added */
     float *acc;
     size_t acc_stride;
-    struct run_ahead ahead;
+    struct run_ahead *ahead;
 };
 
 LANES_INLINE void values_tile(struct values_work *work, kv_type type, size_t rows, size_t cols, size_t d) {
     lanes sum[LANES_TILE_ROWS][VALUES_COLS];
-    for (size_t r = 0; r < rows; r++)
+    for (size_t r = 0; r < rows; r++) {
+        lanes factor = lanes_set(work->factor[r]);
         for (size_t c = 0; c < cols; c++)
-            sum[r][c] = lanes_load(work->acc + r * work->acc_stride + d + c * LANES);
+            sum[r][c] = lanes_mul(lanes_load(work->acc + r * work->acc_stride + d + c * LANES), factor);
+    }
     for (size_t t = work->begin; t < work->end; t++) {
         lanes value[VALUES_COLS];
-        ahead_fetch(&work->ahead, t - work->begin, cols * LANES * element_bytes(type));
+        ahead_fetch(work->ahead, t - work->begin, cols * LANES * element_bytes(type));
         for (size_t c = 0; c < cols; c++)
             value[c] = load_elements(type, work->values, t * work->width + d + c * LANES);
         for (size_t r = 0; r < rows; r++) {
@@ -291,7 +319,7 @@ LANES_INLINE void values_tile(struct values_work *work, kv_type type, size_t row
                 sum[r][c] = lanes_fma(weight, value[c], sum[r][c]);
         }
     }
-    ahead_move(&work->ahead, work->end - work->begin, cols * LANES * element_bytes(type));
+    ahead_move(work->ahead, work->end - work->begin, cols * LANES * element_bytes(type));
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < cols; c++)
             lanes_store(work->acc + r * work->acc_stride + d + c * LANES, sum[r][c]);
@@ -318,21 +346,46 @@ static const float *scale_weights(const float *p, size_t rows, const float *scal
     return out;
 }
 
+/* A group of rows: together over the tokens that all see, one by one over what lies before and behind. */
 #define VALUES(type, TYPE)                                                                                             \
-    static void values_##type(const float *p, size_t rows, const void *values, const void *next, size_t begin,         \
-                              size_t end, size_t width, float *acc, size_t acc_stride) {                               \
-        float scaled[TYPE == KV_INT8 ? ATTENTION_TILE_ROWS * KV_BLOCK_TOKENS : 1];                                     \
+    static void span_##type(const struct values_work *block, size_t row, size_t n, size_t begin, size_t end,           \
+                            float *factor) {                                                                           \
+        struct values_work work = *block;                                                                              \
+        work.p += row * KV_BLOCK_TOKENS;                                                                               \
+        work.acc += row * work.acc_stride;                                                                             \
+        work.factor = factor + row;                                                                                    \
+        work.begin = begin;                                                                                            \
+        work.end = end;                                                                                                \
+        EACH_TILE_ROWS(n, values_rows, &work, TYPE);                                                                   \
+        for (size_t r = row; r < row + n; r++)                                                                         \
+            factor[r] = 1.0f;                                                                                          \
+    }                                                                                                                  \
+    static void values_##type(const float *p, size_t rows, const void *values, struct kv_ahead next,                   \
+                              const size_t *from, const size_t *to, size_t width, const float *rescale, float *acc,    \
+                              size_t acc_stride) {                                                                     \
+        float scaled[TYPE == KV_INT8 ? ATTENTION_TILE_ROWS * KV_BLOCK_TOKENS : 1], factor[ATTENTION_TILE_ROWS];        \
+        struct run_ahead ahead = run_ahead_of(values, to[rows - 1] * width * element_bytes(TYPE), next, rows);         \
         if (TYPE == KV_INT8) {                                                                                         \
             p = scale_weights(p, rows, kv_scales(values, width), scaled);                                              \
-            ahead_scales(next, width);                                                                                 \
+            if (next.run)                                                                                              \
+                ahead_scales(next.run, width);                                                                         \
         }                                                                                                              \
-        struct values_work work = {p, values, begin, end, width, acc, acc_stride, {next, row_groups(rows)}};           \
+        memcpy(factor, rescale, rows * sizeof *factor);                                                                \
+        struct values_work work = {                                                                                    \
+            .p = p, .values = values, .width = width, .acc = acc, .acc_stride = acc_stride, .ahead = &ahead};          \
         for (size_t row = 0, n; row < rows; row += n) {                                                                \
             n = group_rows(rows - row);                                                                                \
-            EACH_TILE_ROWS(n, values_rows, &work, TYPE);                                                               \
-            work.p += n * KV_BLOCK_TOKENS;                                                                             \
-            work.acc += n * acc_stride;                                                                                \
+            size_t begin = from[row + n - 1], end = to[row] > begin ? to[row] : begin;                                 \
+            for (size_t r = row; r < row + n; r++)                                                                     \
+                if (from[r] < begin)                                                                                   \
+                    span_##type(&work, r, 1, from[r], to[r] < begin ? to[r] : begin, factor);                          \
+            if (begin < end)                                                                                           \
+                span_##type(&work, row, n, begin, end, factor);                                                        \
+            for (size_t r = row; r < row + n; r++)                                                                     \
+                if (end < to[r])                                                                                       \
+                    span_##type(&work, r, 1, end, to[r], factor);                                                      \
         }                                                                                                              \
+        ahead_finish(&ahead);                                                                                          \
     }
 VALUES(f32, KV_F32)
 VALUES(f16, KV_F16)

@@ -9,6 +9,17 @@
 /* Rows of one attention tile: (query, head) pairs that share a KV head. */
 enum { ATTENTION_TILE_ROWS = 16 };
 
+/* What a kernel asks for while it reads a run: of this run all but the first `bytes`, which were asked for before, and
+ * the first `bytes` of the run that is read next (NULL: none). */
+struct kv_ahead {
+    const void *run;
+    size_t bytes;
+};
+/* Runs are one stream, asked for 8 KiB ahead while up to three rows read it; where more rows multiply, a run ahead. */
+static inline struct kv_ahead kv_ahead_of(const void *run, size_t run_bytes, size_t rows) {
+    return (struct kv_ahead){run, rows <= 3 && run_bytes > 8192 ? 8192 : run_bytes};
+}
+
 struct model_kernels {
     /* Sum of x[i]^2, in 16 lanes over i and a fixed tree. */
     float (*sum_squares)(const float *x, size_t count);
@@ -29,9 +40,8 @@ struct model_kernels {
 
     /* Scores of `rows` (<= ATTENTION_TILE_ROWS) queries against the tokens [16 col_begin, 16 col_end) of a block:
      * s[row * 64 + t] = scale * sum over d, ascending, of q[row * q_stride + d] * keys[d * 64 + t]. Indexed by
-     * kv_type; of KV_INT8 `scale` is first multiplied by the token's. `next`, here and below, is the run of keys or
-     * values that is read after this one: its lines are asked for meanwhile (this run itself where there is none). */
-    void (*scores[KV_TYPES])(const float *q, size_t q_stride, size_t rows, const void *keys, const void *next,
+     * kv_type; of KV_INT8 `scale` is first multiplied by the token's. */
+    void (*scores[KV_TYPES])(const float *q, size_t q_stride, size_t rows, const void *keys, struct kv_ahead next,
                              size_t head_dim, size_t col_begin, size_t col_end, float scale, float *s);
     /* One block of the online softmax of `rows` rows: of s[row * 64 + [from[row], to[row])), the tokens that the row
      * may see, takes the maximum into io_max[row], leaves e^(s - max) there and 0 in the other columns of [16 * (from /
@@ -39,10 +49,11 @@ struct model_kernels {
      * values are to be scaled, into ret_rescale[row]. */
     void (*softmax)(float *s, size_t rows, const size_t *from, const size_t *to, float *io_max, float *io_sum,
                     float *ret_rescale);
-    /* acc[row * acc_stride + d] += sum over t in [begin, end), ascending, of p[row * 64 + t] * values[t * width + d];
-     * width is a multiple of 16. Of KV_INT8 p is first multiplied by the token's scale. */
-    void (*values[KV_TYPES])(const float *p, size_t rows, const void *values, const void *next, size_t begin,
-                             size_t end, size_t width, float *acc, size_t acc_stride);
+    /* acc[row * acc_stride + d] is multiplied by rescale[row]; then the products p[row * 64 + t] * values[t * width +
+     * d] of t in [from[row], to[row]) are added, ascending. `from` and `to` ascend with the rows; width is a multiple
+     * of 16. Of KV_INT8 p is first multiplied by the token's scale. */
+    void (*values[KV_TYPES])(const float *p, size_t rows, const void *values, struct kv_ahead next, const size_t *from,
+                             const size_t *to, size_t width, const float *rescale, float *acc, size_t acc_stride);
     void (*scale)(float *x, float factor, size_t count); /* x[i] *= factor; count is a multiple of 16 */
     /* Joins two parts of a softmax: acc[i] = part[i] * f_part + acc[i] * f_acc with the factors e^(max - joint max);
      * likewise the sums; *io_max becomes the joint maximum. */
