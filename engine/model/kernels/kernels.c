@@ -124,14 +124,19 @@ struct run_ahead {
 };
 
 static inline struct run_ahead run_ahead_of(const void *own, size_t own_bytes, struct kv_ahead next, size_t rows) {
-    uintptr_t own_end = (uintptr_t)own + own_bytes, from = (uintptr_t)own + next.bytes, to = (uintptr_t)next.run;
-    return (struct run_ahead){from < own_end ? from : own_end, own_end, to, to ? to + next.bytes : 0, row_groups(rows)};
+    uintptr_t own_end = (uintptr_t)own + own_bytes, from = (uintptr_t)own + next.bytes;
+    uintptr_t to = (uintptr_t)(next.run ? next.run : own);
+    return (struct run_ahead){from < own_end ? from : own_end, own_end, to, next.run ? to + next.bytes : to,
+                              row_groups(rows)};
 }
 
-/* In one iteration of a tile that reads `bytes` in each. */
-LANES_INLINE void ahead_fetch(const struct run_ahead *ahead, size_t iteration, size_t bytes) {
+/* In one iteration of a tile that reads `bytes` in each. Tiles of more rows than are read 8 KiB ahead are bound by
+ * instructions; they find their own run complete, and ask for the next without a look at the ends. */
+LANES_INLINE void ahead_fetch(const struct run_ahead *ahead, size_t rows, size_t iteration, size_t bytes) {
     uintptr_t at = ahead->at + iteration * (bytes / ahead->groups);
-    if (at >= ahead->own_end) {
+    if (rows > 3) {
+        at = at - ahead->own_end + ahead->next;
+    } else if (at >= ahead->own_end) {
         at = at - ahead->own_end + ahead->next;
         if (at >= ahead->next_end)
             return;
@@ -192,7 +197,7 @@ LANES_INLINE void scores_tile(struct scores_work *work, kv_type type, size_t row
             sum[r][c] = lanes_set(0.0f);
     for (size_t d = 0; d < work->head_dim; d++) {
         lanes key[BLOCK_COLS];
-        ahead_fetch(&work->ahead, d, cols * LANES * element_bytes(type));
+        ahead_fetch(&work->ahead, rows, d, cols * LANES * element_bytes(type));
         for (size_t c = 0; c < cols; c++)
             key[c] = load_elements(type, work->keys, d * KV_BLOCK_TOKENS + (col + c) * LANES);
         for (size_t r = 0; r < rows; r++) {
@@ -310,7 +315,7 @@ LANES_INLINE void values_tile(struct values_work *work, kv_type type, size_t row
     }
     for (size_t t = work->begin; t < work->end; t++) {
         lanes value[VALUES_COLS];
-        ahead_fetch(work->ahead, t - work->begin, cols * LANES * element_bytes(type));
+        ahead_fetch(work->ahead, rows, t - work->begin, cols * LANES * element_bytes(type));
         for (size_t c = 0; c < cols; c++)
             value[c] = load_elements(type, work->values, t * work->width + d + c * LANES);
         for (size_t r = 0; r < rows; r++) {
