@@ -32,6 +32,7 @@ import gguf_model  # noqa: E402
 import machine  # noqa: E402
 
 MIXTURES = ("Q4_0", "Q4_K_M")
+TRIES = 2  # of each setting, of which the faster counts
 PEERS = ("llama.cpp", "ik_llama.cpp", "OpenVINO")
 QWEN, MIXTRAL = "Qwen3MoeForCausalLM", "MixtralForCausalLM"  # ik_llama.cpp and optimum-intel do not know OLMoE
 # What a peer is tried with: a name, and the last words of its script.
@@ -51,14 +52,13 @@ class Peer:
 
     def __init__(self, args: argparse.Namespace, name: str, words: list[str], settings: dict[str, tuple[str, ...]]) -> None:
         self.args, self.name, self.words, self.settings = args, name, words, settings
-        self.prompt = args.prompt
         self.processes: dict[str, subprocess.Popen] = {}
         self.best: dict[str, str] = {}
         self.about: dict[str, str] = {}
 
     def start(self, setting: str) -> subprocess.Popen:
         script = pathlib.Path(__file__).with_name(self.words[0])
-        sizes = [str(size) for size in (max(self.args.batches), self.prompt, self.args.decode)]
+        sizes = [str(size) for size in (max(self.args.batches), self.args.prompt, self.args.decode)]
         process = subprocess.Popen([sys.executable, str(script), *self.words[1:], *sizes, *self.settings[setting]],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = process.stdout.readline()
@@ -83,22 +83,20 @@ class Peer:
         self.processes.clear()
 
     def tune(self) -> list[dict]:
-        """Tries every setting on a quarter of the prompt, one sequence and the smallest batch; returns what it saw."""
-        self.prompt = max(1, self.args.prompt // 4)
+        """Tries every setting on the prompt, on one sequence and on the smallest batch; returns what it saw."""
         kinds = {"prompt": (0, 0), "decode": (1, 16), "batch": (min(self.args.batches), 8)}
         seen: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
         for setting in self.settings:
             try:
                 for kind, (batch, steps) in kinds.items():
-                    seen[kind][setting] = self.seconds(setting, max(self.args.threads), batch, steps)
+                    seen[kind][setting] = min(self.seconds(setting, max(self.args.threads), batch, steps) for _ in range(TRIES))
             except Failed as failed:
                 print(f"{failed}: left out", file=sys.stderr)
             self.stop()
         if not all(seen.values()):
             sys.exit(f"{self.name}: no setting works")
         self.best = {kind: min(times, key=times.get) for kind, times in seen.items()}
-        tokens = {kind: batch * steps or self.prompt for kind, (batch, steps) in kinds.items()}
-        self.prompt = self.args.prompt
+        tokens = {kind: batch * steps or self.args.prompt for kind, (batch, steps) in kinds.items()}
         return [{"contestant": self.name, "work": f"try {kind}", "threads": max(self.args.threads), "setting": setting,
                  **machine.spread([tokens[kind] / seconds])} for kind in kinds for setting, seconds in seen[kind].items()]
 

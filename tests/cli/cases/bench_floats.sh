@@ -12,6 +12,6 @@ router = 2 * config["hidden_size"] * config["num_experts"] * config["num_hidden_
 for run, positions in ((bench["prompt"], 80.5), (bench["decode"][0], 162.5)):
     floats, every = run["float_flops_per_token"], run["flops_per_token"]
     print(floats == every, floats == positions * attention + router,
-          (run["int8_fraction"] > 0) == (floats < every), 0 < run["f32_fraction"] < 1)
+          (run["int8_fraction"] > 0) == (floats < every), run["f32_fraction"] > 0)
 END
 done
