@@ -26,7 +26,8 @@ def calls() -> list[tuple[dict, list[str]]]:
     """What is noted beside a call's lines, and its words."""
     every = len(os.sched_getaffinity(0))
     out = [({"density": 50}, ["--tokens", "1", "--threads", str(n), "--density", "50"]) for n in sorted({1, every})]
-    out += [({"density": d}, ["--slot", "int4_mask", "--tokens", "1", "--threads", str(every), "--density", str(d)]) for d in (30, 70)]
+    out += [({"density": d}, ["--slot", "int4_mask", "--tokens", "1", "--threads", str(n), "--density", str(d)])
+            for n in sorted({1, every}) for d in (30, 70)]
     out += [({"density": 50}, ["--slot", "few", "--tokens", "4", "--threads", str(every), "--density", "50"])]
     out += [({"density": 50}, ["--slot", "int", "--tokens", str(tokens), "--threads", str(every), "--group", str(group), "--megabytes",
                                "48", "--density", "50"]) for tokens in (64, 256) for group in (64, 128)]
