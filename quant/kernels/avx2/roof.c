@@ -63,15 +63,4 @@ INLINE __m256 multiply_add(__m256 acc, __m256 a, __m256 b) {
     return acc;
 }
 
-/* Multiply-adds of floats, in more chains than their latency covers. */
-uint64_t roof_f32_avx2(uint64_t rounds) {
-    enum { CHAINS = 12 };
-    __m256 acc[CHAINS], a = _mm256_set1_ps(3), b = _mm256_set1_ps(0.5f);
-    for (int c = 0; c < CHAINS; c++)
-        acc[c] = a;
-    for (uint64_t i = 0; i < rounds; i++)
-        _Pragma("GCC unroll 12") for (int c = 0; c < CHAINS; c++) acc[c] = multiply_add(acc[c], a, b);
-    for (int c = 0; c < CHAINS; c++)
-        __asm__ volatile("" : : "x"(acc[c]));
-    return rounds * CHAINS * 8 * 2;
-}
+ROOF_PEAK(f32_avx2, "x", 12, _mm256_set1_ps(1), _mm256_set1_ps(3), _mm256_set1_ps(0.5f), multiply_add(sum, a, b), 8)

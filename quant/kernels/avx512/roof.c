@@ -57,15 +57,4 @@ INLINE __m512 multiply_add(__m512 acc, __m512 a, __m512 b) {
     return acc;
 }
 
-/* Multiply-adds of floats, in more chains than their latency covers. */
-uint64_t roof_f32_avx512(uint64_t rounds) {
-    enum { CHAINS = 16 };
-    __m512 acc[CHAINS], a = _mm512_set1_ps(3), b = _mm512_set1_ps(0.5f);
-    for (int c = 0; c < CHAINS; c++)
-        acc[c] = a;
-    for (uint64_t i = 0; i < rounds; i++)
-        _Pragma("GCC unroll 16") for (int c = 0; c < CHAINS; c++) acc[c] = multiply_add(acc[c], a, b);
-    for (int c = 0; c < CHAINS; c++)
-        __asm__ volatile("" : : "v"(acc[c]));
-    return rounds * CHAINS * 16 * 2;
-}
+ROOF_PEAK(f32_avx512, "v", 16, _mm512_set1_ps(1), _mm512_set1_ps(3), _mm512_set1_ps(0.5f), multiply_add(sum, a, b), 16)

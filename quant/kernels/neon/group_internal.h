@@ -106,23 +106,4 @@ INLINE void group_of(int tokens, uint8_t zero_code, size_t blocks, const uint8_t
     rescale(tokens, w_scales, x_scales, sums, acc);
 }
 
-/* The peak of an ISA: `product`, of so many multiply-adds, between registers in more chains than its latency covers. */
-#define ROOF_KERNEL(isa, product, multiply_adds)                                                                       \
-    uint64_t roof_int8_##isa(uint64_t rounds) {                                                                        \
-        enum { CHAINS = 16 };                                                                                          \
-        int32x4_t acc[CHAINS];                                                                                         \
-        int8x16_t a = vdupq_n_s8(3), b = vdupq_n_s8(-5);                                                               \
-        for (int c = 0; c < CHAINS; c++)                                                                               \
-            acc[c] = vdupq_n_s32(0);                                                                                   \
-        for (uint64_t i = 0; i < rounds; i++) {                                                                        \
-            for (int c = 0; c < CHAINS; c++) {                                                                         \
-                __asm__("" : "+w"(a));                                                                                 \
-                acc[c] = product(acc[c], a, b);                                                                        \
-            }                                                                                                          \
-        }                                                                                                              \
-        for (int c = 0; c < CHAINS; c++)                                                                               \
-            __asm__ volatile("" : : "w"(acc[c]));                                                                      \
-        return rounds * CHAINS * (multiply_adds) * 2;                                                                  \
-    }
-
 #endif

@@ -28,37 +28,11 @@ uint64_t roof_read_neon(const uint8_t *data, size_t bytes, unsigned streams) {
 }
 
 /* Byte products, widened and added: what a dot product costs without its own instruction. */
-uint64_t roof_int8_neon(uint64_t rounds) {
-    enum { CHAINS = 8 };
-    int32x4_t acc[CHAINS];
-    int8x8_t a = vdup_n_s8(3), b = vdup_n_s8(-5);
-    for (int c = 0; c < CHAINS; c++)
-        acc[c] = vdupq_n_s32(0);
-    for (uint64_t i = 0; i < rounds; i++) {
-        for (int c = 0; c < CHAINS; c++) {
-            __asm__("" : "+w"(a));
-            acc[c] = vpadalq_s16(acc[c], vmull_s8(a, b));
-        }
-    }
-    for (int c = 0; c < CHAINS; c++)
-        __asm__ volatile("" : : "w"(acc[c]));
-    return rounds * CHAINS * 8 * 2;
-}
+ROOF_PEAK(int8_neon, "w", 8, vdupq_n_s32(0), vdup_n_s8(3), vdup_n_s8(-5), vpadalq_s16(sum, vmull_s8(a, b)), 8)
 
 INLINE float32x4_t multiply_add(float32x4_t acc, float32x4_t a, float32x4_t b) {
     __asm__("fmla %0.4s, %1.4s, %2.4s" : "+w"(acc) : "w"(a), "w"(b));
     return acc;
 }
 
-/* Multiply-adds of floats, in more chains than their latency covers. */
-uint64_t roof_f32_neon(uint64_t rounds) {
-    enum { CHAINS = 16 };
-    float32x4_t acc[CHAINS], a = vdupq_n_f32(3), b = vdupq_n_f32(0.5f);
-    for (int c = 0; c < CHAINS; c++)
-        acc[c] = a;
-    for (uint64_t i = 0; i < rounds; i++)
-        _Pragma("GCC unroll 16") for (int c = 0; c < CHAINS; c++) acc[c] = multiply_add(acc[c], a, b);
-    for (int c = 0; c < CHAINS; c++)
-        __asm__ volatile("" : : "w"(acc[c]));
-    return rounds * CHAINS * 4 * 2;
-}
+ROOF_PEAK(f32_neon, "w", 16, vdupq_n_f32(1), vdupq_n_f32(3), vdupq_n_f32(0.5f), multiply_add(sum, a, b), 4)

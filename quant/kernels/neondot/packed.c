@@ -3,6 +3,8 @@
 #define PACKED_DOT 1
 #define PACKED_MATRIX 0
 #include "../neon/group_internal.h"
+#include "../roof_internal.h"
 
 PACKED_KERNELS(neondot)
-ROOF_KERNEL(neondot, vdotq_s32, 16)
+
+ROOF_PEAK(int8_neondot, "w", 16, vdupq_n_s32(0), vdupq_n_s8(3), vdupq_n_s8(-5), vdotq_s32(sum, a, b), 16)
