@@ -49,7 +49,9 @@ struct weight_flops weight_flops(const struct weight *weight) {
     bool panels = weight->layout == LAYOUT_PANEL16;
     uint64_t rows = panels ? size_round_up(weight->rows, PANEL_ROWS) : weight->rows;
     uint64_t cols = size_round_up(weight->cols, panels ? weight->group : 16);
-    return (struct weight_flops){.nominal = 2 * weight->rows * weight->cols, .executed = 2 * rows * cols};
+    return (struct weight_flops){.nominal = 2 * weight->rows * weight->cols,
+                                 .executed = 2 * rows * cols,
+                                 .floats = panels ? 0 : 2 * rows * cols};
 }
 
 bool weight_shape_bytes(number_format format, weight_layout layout, uint32_t group, uint64_t rows, uint64_t cols,

@@ -151,6 +151,7 @@ void weight_product(const struct weight *weight, const struct activations *x, co
 struct weight_flops {
     uint64_t nominal;  /* of the matrix as the model means it, pruned weights included */
     uint64_t executed; /* what kernels do, with the rows and columns that fill up panels, groups and vectors of 16 */
+    uint64_t floats;   /* of those executed: all of a row-major matrix, none of a packed one */
     uint64_t skipped;  /* pruned weights that kernels do not multiply by */
 };
 struct weight_flops weight_flops(const struct weight *weight);

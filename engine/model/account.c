@@ -19,7 +19,7 @@ static void work_add(struct step_work *work, const struct weight *weight, uint64
     struct weight_flops flops = weight_flops(weight);
     work->flops_nominal += tokens * flops.nominal;
     work->flops_executed += tokens * flops.executed;
-    work->flops_float += weight->layout == LAYOUT_ROWS ? tokens * flops.executed : 0;
+    work->flops_float += tokens * flops.floats;
     work->flops_skipped += tokens * flops.skipped;
     *(remote ? &work->bytes_remote : &work->bytes_local) += weight->bytes;
 }
@@ -88,9 +88,10 @@ static void account_attention(const struct forward *f, uint32_t layer, struct st
         const struct kv_cache *cache = f->items[i].context->cache;
         uint64_t sum, distinct;
         positions(cache->tokens, f->items[i].count, config->layer[layer].window, &sum, &distinct);
-        work->flops_nominal += sum * 4 * config->heads * config->head_dim;
-        work->flops_executed += sum * 4 * config->heads * config->head_dim;
-        work->flops_float += sum * 4 * config->heads * config->head_dim;
+        const uint64_t flops = sum * 4 * config->heads * config->head_dim;
+        work->flops_nominal += flops;
+        work->flops_executed += flops;
+        work->flops_float += flops;
         work->bytes_local += distinct * 2 * config->kv_heads * kv_row_bytes(cache->shape.type, config->head_dim);
     }
 }
@@ -130,7 +131,7 @@ static void account_ends(const struct forward *f, struct step_work *total) {
     total->bytes_local += f->logits_rows ? weights->head.bytes : 0;
     total->flops_nominal += f->rows * flops.nominal;
     total->flops_executed += f->logits_rows * flops.executed;
-    total->flops_float += weights->head.layout == LAYOUT_ROWS ? f->logits_rows * flops.executed : 0;
+    total->flops_float += f->logits_rows * flops.floats;
     total->flops_skipped += f->logits_rows * flops.skipped;
 }
 

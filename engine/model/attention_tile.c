@@ -244,9 +244,10 @@ static void join_parts(struct forward *f, struct forward_worker *w, const struct
 
 void attention_fetch(const struct forward *f, const struct forward_worker *w, const struct attention_task *task,
                      uint32_t layer) {
+    if (w->fetched == task)
+        return;
     struct kv_ahead keys = first_keys(f, task, layer);
-    if (w->fetched != task)
-        fetch(keys.run, keys.bytes);
+    fetch(keys.run, keys.bytes);
 }
 
 void attention_attend(struct forward *f, struct forward_worker *w, const struct attention_task *task, uint32_t layer,

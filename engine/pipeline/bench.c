@@ -34,9 +34,9 @@ struct bench {
     int32_t *first, *next;          /* [max_batch]: the prompt's continuation, and the one at hand */
     uint8_t *roof;                  /* [threads, roof_bytes] */
     size_t roof_bytes;
-    unsigned streams;         /* that each thread reads it in */
-    struct roof_share *share; /* [threads] */
-    uint64_t (*multiply)(uint64_t rounds);
+    unsigned streams;               /* that each thread reads it in */
+    struct roof_share *share;       /* [threads] */
+    uint64_t (*multiply)(uint64_t); /* the peak that is measured */
     _Atomic uint64_t operations, sink;
     moesaic_bench_result *result;
     uint64_t done, total;

@@ -134,7 +134,7 @@ static inline struct run_ahead run_ahead_of(const void *own, size_t own_bytes, s
  * instructions; they find their own run complete, and ask for the next without a look at the ends. */
 LANES_INLINE void ahead_fetch(const struct run_ahead *ahead, size_t rows, size_t iteration, size_t bytes) {
     uintptr_t at = ahead->at + iteration * (bytes / ahead->groups);
-    if (rows > 3) {
+    if (rows > KV_STREAM_ROWS) {
         at = at - ahead->own_end + ahead->next;
     } else if (at >= ahead->own_end) {
         at = at - ahead->own_end + ahead->next;

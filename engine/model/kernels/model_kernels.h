@@ -15,9 +15,10 @@ struct kv_ahead {
     const void *run;
     size_t bytes;
 };
-/* Runs are one stream, asked for 8 KiB ahead while up to three rows read it; where more rows multiply, a run ahead. */
+/* Runs are one stream, asked for 8 KiB ahead while few rows read it; where more rows multiply, a run ahead. */
+enum { KV_STREAM_ROWS = 3, KV_STREAM_BYTES = 8192 };
 static inline struct kv_ahead kv_ahead_of(const void *run, size_t run_bytes, size_t rows) {
-    return (struct kv_ahead){run, rows <= 3 && run_bytes > 8192 ? 8192 : run_bytes};
+    return (struct kv_ahead){run, rows <= KV_STREAM_ROWS && run_bytes > KV_STREAM_BYTES ? KV_STREAM_BYTES : run_bytes};
 }
 
 struct model_kernels {
